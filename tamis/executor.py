@@ -1,0 +1,116 @@
+"""Chunked work that can be killed at any instant and is never paid twice.
+
+A chunk is a pure function of files to files. When its files are safe on disk, the function's answer, a small JSON value, is
+written as the chunk's receipt; a later run reads the receipt in place of doing the work. `Executor` says where chunks
+run: in this process, or in worker processes (spawned, since a started JVM does not survive a fork). A distributed
+executor implements the same one method.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from tamis.errors import UsageError
+from tamis.files import write_json
+
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+
+
+class Executor(Protocol):
+    """Runs a function over tasks, in any order, with bounded work in flight."""
+
+    def map(self, function: Callable[[Task], Answer], tasks: Iterable[Task]) -> Iterator[tuple[Task, Answer]]:
+        """Yield (task, answer) as answers come; the first exception ends the work and is raised."""
+
+
+class Inline:
+    """Runs every task in this process, one after another."""
+
+    def map(self, function: Callable[[Task], Answer], tasks: Iterable[Task]) -> Iterator[tuple[Task, Answer]]:
+        """Yield (task, answer) in task order."""
+        for task in tasks:
+            yield task, function(task)
+
+
+class Processes:
+    """Runs tasks in `workers` spawned processes, at most two tasks a worker in flight.
+
+    `function` and the tasks must be picklable: pass paths, not open indexes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise UsageError(f"workers={workers}: at least 1 process is needed")
+        self.workers = workers
+
+    def map(self, function: Callable[[Task], Answer], tasks: Iterable[Task]) -> Iterator[tuple[Task, Answer]]:
+        """Yield (task, answer) in order of completion."""
+        import multiprocessing
+
+        pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"))
+        running: dict[Future[Answer], Task] = {}
+        try:
+            for task in tasks:
+                running[pool.submit(function, task)] = task
+                while len(running) >= 2 * self.workers:
+                    yield from _harvest(running)
+            while running:
+                yield from _harvest(running)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _harvest(running: dict[Future[Answer], Task]) -> Iterator[tuple[Task, Answer]]:
+    done, _ = wait(running, return_when=FIRST_COMPLETED)
+    for future in done:
+        yield running.pop(future), future.result()
+
+
+class Receipts:
+    """The receipts of one job: a folder of ``<chunk>.json``, each written after its chunk's files are safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, chunk: str) -> Any | None:
+        """Return the answer of a finished chunk, or None. A receipt that does not parse counts as absent."""
+        try:
+            return json.loads((self.folder / f"{chunk}.json").read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def put(self, chunk: str, answer: Any) -> None:
+        """Record that a chunk is finished."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / f"{chunk}.json", answer)
+
+
+def run_chunks(
+    executor: Executor,
+    function: Callable[[Task], Any],
+    tasks: Iterable[Task],
+    receipts: Receipts,
+    name: Callable[[Task], str],
+) -> Iterator[tuple[Task, Any]]:
+    """Run the tasks that have no receipt yet; yield every (task, answer), the remembered ones at once."""
+
+    def missing() -> Iterator[Task]:
+        for task in tasks:
+            known = receipts.get(name(task))
+            if known is None:
+                yield task
+            else:
+                remembered.append((task, known))
+
+    remembered: list[tuple[Task, Any]] = []
+    for task, answer in executor.map(function, missing()):
+        receipts.put(name(task), answer)
+        yield task, answer
+        while remembered:
+            yield remembered.pop(0)
+    yield from remembered
