@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import Executor as Pool
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -37,8 +38,21 @@ class Inline:
             yield task, function(task)
 
 
+class Threads:
+    """Runs tasks in `workers` threads, at most one waiting for each; for work that leaves the interpreter lock."""
+
+    def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise UsageError(f"threads={workers}: at least 1 is needed")
+        self.workers = workers
+
+    def map(self, function: Callable[[Task], Answer], tasks: Iterable[Task]) -> Iterator[tuple[Task, Answer]]:
+        """Yield (task, answer) in order of completion."""
+        return _map_over(ThreadPoolExecutor(self.workers), self.workers, function, tasks)
+
+
 class Processes:
-    """Runs tasks in `workers` spawned processes, at most two tasks a worker in flight.
+    """Runs tasks in `workers` spawned processes, at most one waiting for each.
 
     `function` and the tasks must be picklable: pass paths, not open indexes.
     """
@@ -53,16 +67,22 @@ class Processes:
         import multiprocessing
 
         pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"))
-        running: dict[Future[Answer], Task] = {}
-        try:
-            for task in tasks:
-                running[pool.submit(function, task)] = task
-                while len(running) >= 2 * self.workers:
-                    yield from _harvest(running)
-            while running:
+        return _map_over(pool, self.workers, function, tasks)
+
+
+def _map_over(
+    pool: Pool, workers: int, function: Callable[[Task], Answer], tasks: Iterable[Task]
+) -> Iterator[tuple[Task, Answer]]:
+    running: dict[Future[Answer], Task] = {}
+    try:
+        for task in tasks:
+            running[pool.submit(function, task)] = task
+            while len(running) >= 2 * workers:
                 yield from _harvest(running)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while running:
+            yield from _harvest(running)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _harvest(running: dict[Future[Answer], Task]) -> Iterator[tuple[Task, Answer]]:

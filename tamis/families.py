@@ -32,7 +32,7 @@ ENTRY_POINTS = "tamis.families"
 
 _BUILTIN: dict[str, str] = {
     "bm25": "tamis.retrievers.bm25:BM25",
-    "ql": "tamis.retrievers.bm25:QueryLikelihood",
+    "ql": "tamis.retrievers.ql:QueryLikelihood",
 }
 
 

@@ -1,0 +1,133 @@
+"""The `tamis` program: finds the command, loads its module, and turns the outcome into an exit code.
+
+Help and start-up must be quick, so nothing but typer is imported here: `COMMANDS` states each command's one line of help, and
+a command's module is imported when the command is called (or its own ``--help`` is). A command is a function of a
+`Session` and its parameters, named like its module; `tamis.cli.command` gives it the options that all commands share.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tamis._version import __version__
+from tamis.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, TamisError, UnknownNameError
+
+COMMANDS = {
+    "index": "Build an index from a corpus.",
+    "add": "Add documents to an index; those whose id it holds are replaced.",
+    "delete": "Delete documents from an index by id.",
+    "compact": "Rewrite an index without its deleted rows.",
+    "search": "Search an index: one query as a table, or a topics file as a run.",
+    "fuse": "Fuse several runs into one.",
+    "evaluate": "Evaluate runs against relevance judgements.",
+    "compare": "Compare runs with a baseline: differences, intervals, significance.",
+    "inspect": "Show what an index holds and how it was made.",
+    "verify": "Check every file of an index against its manifest.",
+    "doctor": "Check this installation, and say how to repair it.",
+    "demo": "Index, search and evaluate a collection that every Python carries.",
+}
+"""Every command with its one-line help, in the order of ``tamis --help``."""
+
+
+class Commands(TyperGroup):
+    """The command group: lists commands from a table, and loads one when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import and return one command.
+
+        Raises:
+            UnknownNameError: there is none of that name; the nearest are suggested.
+        """
+        if cmd_name.startswith("-"):
+            return None  # an unknown option of the program: left to the parser's own message
+        if cmd_name not in COMMANDS:
+            raise UnknownNameError("command", cmd_name, COMMANDS)
+        from tamis.cli.command import as_command
+
+        function = getattr(import_module(f"tamis.cli.{cmd_name}"), cmd_name)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        single.command(cmd_name)(as_command(function))
+        return typer.main.get_command(single)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the table of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tamis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def tamis(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Tamis sifts a corpus for a query: index, search, fuse and evaluate, from plain files to a table of numbers.
+
+    CORPUS, TOPICS and QRELS are paths or ir_datasets ids. Data go to standard output, everything else to standard error.
+    Start with: tamis demo
+    """
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code (docs/cli.md lists them).
+
+    Args:
+        args: the command line without the program's name; the process's own if not given.
+    """
+    given = list(sys.argv[1:] if args is None else args) or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 must not end a search
+    try:
+        result = typer.main.get_command(app).main(given, prog_name="tamis", standalone_mode=False)
+    except TamisError as error:
+        return _refuse(given, str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _refuse(given, "interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader of the help had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except Exception as error:
+        # The parser's errors: click's, of which typer carries a copy of its own in some versions.
+        if not hasattr(error, "format_message"):
+            raise
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "tamis"
+        return _refuse(given, f"{error.format_message().rstrip('.')}; see: {path} --help", EXIT_USAGE)
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _refuse(args: Sequence[str], message: str, code: int) -> int:
+    """Report what went wrong before a command ran."""
+    from tamis.cli.session import Session
+
+    command = next((arg for arg in args if arg in COMMANDS), "")
+    session = Session(command, as_json="--json" in args, progress=False)
+    session.fail("UsageError" if code == EXIT_USAGE else "Interrupted", message, code)
+    return session.finish() or EXIT_INTERNAL

@@ -1,0 +1,87 @@
+"""What the reader of an evaluation should know before trusting it, as warnings.
+
+Codes: ``queries_without_results``, ``queries_not_in_qrels``, ``ties_at_cutoff`` (the tie rule decided which document
+counts), ``unjudged_at_cutoff`` (documents that no assessor saw count as not relevant).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tamis.eval.judgements import UNJUDGED, JudgedList, Judgements
+from tamis.eval.measures import Measure
+from tamis.events import Warned
+from tamis.ranking import Ranking
+
+_SHOWN = 3
+
+
+def diagnose(
+    system: str,
+    ranking: Ranking,
+    judgements: Judgements,
+    lists: Sequence[JudgedList | None],
+    measures: Sequence[Measure],
+) -> Iterator[Warned]:
+    """Yield what limits the numbers of one system."""
+    total = len(judgements)
+    missing = [query_id for query_id, found in zip(judgements.query_ids, lists, strict=True) if found is None]
+    if missing:
+        yield Warned(
+            "queries_without_results",
+            f"{system}: {len(missing)} of the {total} queries in the qrels have no results and count with the "
+            f"measure's default, 0: {_some(missing)}",
+        )
+    foreign = [query_id for query_id in ranking.query_ids if query_id not in judgements.positions]
+    if foreign:
+        yield Warned(
+            "queries_not_in_qrels",
+            f"{system}: {len(foreign)} of its {len(ranking.query_ids)} queries are not in the qrels and are left out: "
+            f"{_some(foreign)}",
+        )
+    tied = ties_at_cutoffs(judgements, lists, measures)
+    if tied:
+        where = ", ".join(f"{count} at rank {cutoff}" for cutoff, count in tied.items())
+        yield Warned(
+            "ties_at_cutoff",
+            f"{system}: the tie rule decides which documents count, because the scores on both sides of the cutoff "
+            f"are equal; queries: {where}",
+        )
+    unjudged = {cutoff: share for cutoff, share in unjudged_shares(lists, measures).items() if share > 0}
+    if unjudged:
+        shares = ", ".join(f"{100 * share:.1f}% of the top {cutoff}" for cutoff, share in unjudged.items())
+        yield Warned("unjudged_at_cutoff", f"{system}: documents without judgement: {shares}")
+
+
+def ties_at_cutoffs(
+    judgements: Judgements, lists: Sequence[JudgedList | None], measures: Sequence[Measure]
+) -> dict[int, int]:
+    """Return, for each cutoff in use that splits equal scores, in how many queries it does.
+
+    The scores are those of the list that the measure sees: condensed for ``judged_only`` measures.
+    """
+    tied: dict[int, set[int]] = {}
+    for cutoff, judged_only in sorted({(m.cutoff, bool(m.parameter("judged_only"))) for m in measures if m.cutoff}):
+        for q, found in enumerate(lists):
+            seen = judgements.condensed(q, found) if found is not None and judged_only else found
+            if seen is not None and len(seen) > cutoff and seen.scores[cutoff - 1] == seen.scores[cutoff]:
+                tied.setdefault(cutoff, set()).add(q)
+    return {cutoff: len(queries) for cutoff, queries in tied.items()}
+
+
+def unjudged_shares(lists: Sequence[JudgedList | None], measures: Sequence[Measure]) -> dict[int, float]:
+    """Return, for each cutoff in use, the mean share of documents above it that are not in the qrels.
+
+    The mean is over queries with results; a list shorter than the cutoff counts with its own length.
+    """
+    cutoffs = sorted({measure.cutoff for measure in measures if measure.cutoff})
+    answered = [found for found in lists if found is not None]
+    if not answered:
+        return {}
+    return {k: float(np.mean([(found.judged[:k] == UNJUDGED).mean() for found in answered])) for k in cutoffs}
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:_SHOWN]) + (" …" if len(ids) > _SHOWN else "")

@@ -1,0 +1,163 @@
+"""Evaluate rankings against qrels: per-query values, aggregates and what the reader of the numbers should know.
+
+Conventions are those of trec_eval with ``-c``: the mean is over all queries of the qrels, and a query without results
+counts with the measure's default, 0. Ties are resolved once, before any measure (`tamis.eval.judgements`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.errors import DataError, UnknownNameError, UsageError
+from tamis.eval.diagnostics import diagnose
+from tamis.eval.judgements import Judgements, QrelsLike, Ties, check_ties
+from tamis.eval.measures import Measure, parse_measure, parse_measures
+from tamis.eval.providers import check_computable, compute
+from tamis.events import Warned
+from tamis.ranking import Ranking
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Values of every measure for every query and system.
+
+    Attributes:
+        systems: names of the systems, in the order given.
+        measures: the measures, in the order given.
+        query_ids: all queries of the qrels, in their order.
+        values: float64 of shape (systems, measures, queries).
+        ties: the tie rule that ordered the rankings.
+        warnings: what limits the numbers; codes in `tamis.eval.diagnostics`.
+    """
+
+    systems: tuple[str, ...]
+    measures: tuple[Measure, ...]
+    query_ids: tuple[str, ...]
+    values: NDArray[np.float64]
+    ties: Ties = "stable"
+    warnings: tuple[Warned, ...] = ()
+
+    def per_query(self, system: str, measure: str | Measure) -> NDArray[np.float64]:
+        """Return the values of one system and measure, one a query of `query_ids`."""
+        values: NDArray[np.float64] = self.values[self.system_index(system), self.measure_index(measure)]
+        return values
+
+    def mean(self, system: str, measure: str | Measure) -> float:
+        """Return the mean over all queries of the qrels."""
+        return float(self.per_query(system, measure).mean())
+
+    def aggregate(self, system: str, measure: str | Measure) -> float:
+        """Return the figure to report: the sum for counts (``NumRet`` …), the mean for every other measure."""
+        position = self.measure_index(measure)
+        values = self.values[self.system_index(system), position]
+        return float(values.sum() if self.measures[position].is_count else values.mean())
+
+    def system_index(self, system: str) -> int:
+        """Return the position of a system.
+
+        Raises:
+            UnknownNameError: no such system was evaluated.
+        """
+        if system not in self.systems:
+            raise UnknownNameError("system", system, self.systems)
+        return self.systems.index(system)
+
+    def measure_index(self, measure: str | Measure) -> int:
+        """Return the position of a measure, in any spelling.
+
+        Raises:
+            UnknownNameError: the measure was not computed.
+        """
+        wanted = parse_measure(measure)
+        if wanted not in self.measures:
+            raise UnknownNameError("measure of this evaluation", wanted.name, [str(m) for m in self.measures])
+        return self.measures.index(wanted)
+
+    def to_dict(self, *, per_query: bool = False) -> dict[str, Any]:
+        """Return JSON values: aggregates by system and measure, unrounded, and per-query values if asked for."""
+        result: dict[str, Any] = {
+            "queries": len(self.query_ids),
+            "measures": [measure.name for measure in self.measures],
+            "ties": self.ties,
+            "systems": {
+                system: {measure.name: self.aggregate(system, measure) for measure in self.measures}
+                for system in self.systems
+            },
+            "warnings": [{"code": warning.code, "message": warning.message} for warning in self.warnings],
+        }
+        if per_query:
+            result["per_query"] = {
+                system: {
+                    query_id: dict(zip(result["measures"], self.values[s, :, q].tolist(), strict=True))
+                    for q, query_id in enumerate(self.query_ids)
+                }
+                for s, system in enumerate(self.systems)
+            }
+        return result
+
+
+def evaluate(
+    qrels: QrelsLike,
+    rankings: Ranking | Mapping[str, Ranking],
+    measures: str | Measure | Iterable[str | Measure],
+    *,
+    ties: Ties = "stable",
+    judged_only: bool = False,
+) -> Evaluation:
+    """Evaluate one ranking or several against qrels.
+
+    Args:
+        qrels: query id → document id → grade.
+        rankings: a ranking (then named ``run``), or several by system name.
+        measures: measure names, see `tamis.eval.measures`.
+        ties: how equal scores are ordered: ``trec_eval`` (document id descending), ``docid`` (ascending), or ``stable``:
+            keep each ranking's own order. Runs that Tamis wrote hold no ties, so all three keep their order.
+        judged_only: condense: compute every measure that has a ``judged_only`` parameter on the judged documents alone
+            (Sakai, SIGIR 2007); its name then says so. Measures without the parameter stay as they are.
+
+    Raises:
+        UnknownNameError: an unknown measure or tie rule.
+        UsageError: a malformed measure, or no ranking.
+        PrerequisiteError: a measure needs a package that is not installed; raised before any work is done.
+        DataError: the qrels are empty, a ranking lists a document twice, or none of its queries is in the qrels.
+    """
+    check_ties(ties)
+    parsed = parse_measures(measures)
+    if judged_only:
+        parsed = parse_measures(
+            measure.with_parameters(judged_only=True)
+            if "judged_only" in measure.definition.SUPPORTED_PARAMS
+            else measure
+            for measure in parsed
+        )
+    check_computable(parsed)
+    systems = {"run": rankings} if isinstance(rankings, Ranking) else dict(rankings)
+    if not systems:
+        raise UsageError("there is nothing to evaluate: give at least one ranking")
+    judgements = Judgements(qrels)
+    values = np.empty((len(systems), len(parsed), len(judgements)))
+    warnings: list[Warned] = []
+    for s, (system, ranking) in enumerate(systems.items()):
+        _check_overlap(system, ranking, judgements)
+        try:
+            lists = judgements.judge(ranking, ties)
+        except DataError as error:
+            raise DataError(f"{system}: {error}") from error
+        values[s] = compute(judgements, lists, parsed)
+        warnings += diagnose(system, ranking, judgements, lists, parsed)
+    return Evaluation(tuple(systems), parsed, judgements.query_ids, values, ties, tuple(warnings))
+
+
+def _check_overlap(system: str, ranking: Ranking, judgements: Judgements) -> None:
+    if not ranking.query_ids:
+        raise DataError(f"{system}: the ranking holds no queries")
+    if not any(query_id in judgements.positions for query_id in ranking.query_ids):
+        raise DataError(
+            f"{system}: none of its {len(ranking.query_ids)} queries is in the qrels: the ranking has for example "
+            f"{ranking.query_ids[0]!r}, the qrels {judgements.query_ids[0]!r}; do they belong to the same topics?"
+        )

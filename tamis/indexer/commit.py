@@ -1,0 +1,173 @@
+"""The order of operations that makes a generation: a crash at any instruction leaves the one before it whole.
+
+    segments    every new document segment is on the device under its final name
+    deletes     the new deletion bitmaps are written
+    lucene      Lucene has committed, with the new generation in its user data
+    hashed      size and hash of every new file are known
+    published   the manifest is linked under its number: from here on the new generation is what readers open
+    cleared     the job's folder is gone, and with it generations that nobody reads
+
+Each name is emitted as a `CommitStep` event at that instant; the crash tests kill the process at every one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis._version import __version__
+from tamis.errors import CorruptIndexError
+from tamis.events import CommitStep, Finished, Listener, Started
+from tamis.files import write_array
+from tamis.indexer.documents import DocumentStore
+from tamis.indexer.garbage import collect
+from tamis.indexer.layout import DELETES, LUCENE, SEGMENTS, FileEntry, Manifest, SegmentEntry, publish_manifest
+from tamis.indexer.segment import describe_file
+
+STEPS = ("segments", "deletes", "lucene", "hashed", "published", "cleared")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a commit adds to a generation.
+
+    Attributes:
+        segments: new document segments, in row order, with their files by name.
+        chunks: folders of finished Lucene chunks, in the same order.
+        deleted: rows of the base generation that go.
+        counts: what is added to the running totals.
+        source: an entry for the manifest's list of sources, or None.
+        compacted: segments that replace all of the base's, when this is a compaction.
+    """
+
+    segments: Sequence[tuple[SegmentEntry, Mapping[str, FileEntry]]] = ()
+    chunks: Sequence[Path] = ()
+    deleted: NDArray[np.int64] | None = None
+    counts: Mapping[str, int] | None = None
+    source: Mapping[str, Any] | None = None
+    compacted: bool = False
+
+
+def commit(folder: Path, base: Manifest, change: Change, *, listener: Listener) -> Manifest:
+    """Make the next generation out of `base` and `change`, publish it, and return its manifest.
+
+    The caller holds the writer's lock, and every file of the new segments is on the device already.
+    """
+    listener(Started("commit", len(STEPS), "steps"))
+    listener(CommitStep("segments"))
+    generation = base.generation + 1
+    store = DocumentStore(folder, base)
+    kept = () if change.compacted else _with_deletes(folder, store, generation, change.deleted)
+    listener(CommitStep("deletes"))
+    segments = (*kept, *(entry for entry, _ in change.segments))
+    part, lucene_files = _commit_lucene(folder, base, store, change, generation)
+    listener(CommitStep("lucene"))
+    files = _describe(folder, base, change, kept, lucene_files)
+    listener(CommitStep("hashed"))
+    counts = dict(base.counts)
+    for name, value in (change.counts or {}).items():
+        counts[name] = counts.get(name, 0) + value
+    manifest = replace(
+        base,
+        generation=generation,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        tamis=__version__,
+        next_row=max([base.next_row, *(entry.last_row + 1 for entry in segments)]),
+        segments=segments,
+        parts={**base.parts, "lucene": part},
+        counts=counts,
+        sources=(*base.sources, change.source) if change.source is not None else base.sources,
+        files=files,
+    )
+    check_counts(manifest, part)
+    publish_manifest(folder, manifest)
+    listener(CommitStep("published"))
+    for chunk in change.chunks:
+        shutil.rmtree(chunk, ignore_errors=True)
+    collect(folder, manifest)
+    listener(CommitStep("cleared"))
+    listener(Finished("commit"))
+    return manifest
+
+
+def _with_deletes(
+    folder: Path, store: DocumentStore, generation: int, deleted: NDArray[np.int64] | None
+) -> tuple[SegmentEntry, ...]:
+    segments = list(store.manifest.segments)
+    if deleted is None or not len(deleted):
+        return tuple(segments)
+    (folder / DELETES).mkdir(exist_ok=True)
+    for number, places in store.by_segment(np.unique(deleted)):
+        entry, bitmap = segments[number], store.deleted_of(number).copy()
+        bitmap[places] = True
+        name = f"{entry.id}.{generation}.npy"
+        write_array(folder / DELETES / name, bitmap)
+        segments[number] = replace(entry, deleted=int(bitmap.sum()), deletes=name)
+    return tuple(segments)
+
+
+def _commit_lucene(
+    folder: Path, base: Manifest, store: DocumentStore, change: Change, generation: int
+) -> tuple[dict[str, Any], list[str]]:
+    from tamis.indexer.lucene.commits import LuceneWriter, commit_files, field_statistics
+    from tamis.indexer.lucene.feed import lucene_fields
+
+    lucene = folder / LUCENE
+    settings = base.settings
+    previous = base.parts.get("lucene", {}).get("segments_file")
+    deletes = change.deleted is not None and len(change.deleted) > 0
+    may_merge = not base.deleted and not deletes
+    with LuceneWriter(lucene, settings.analyzer, previous, may_merge=may_merge) as writer:
+        if deletes:
+            writer.delete(store.ids(np.asarray(change.deleted)))
+        writer.take(change.chunks)
+        if change.compacted:
+            writer.merge_all()
+        segments_file = writer.commit(generation)
+    fields = lucene_fields(settings)
+    part = {
+        "kind": "lucene",
+        "segments_file": segments_file,
+        "analyzer": settings.analyzer,
+        "fields": field_statistics(lucene, segments_file, fields),
+    }
+    return part, commit_files(lucene, segments_file)
+
+
+def check_counts(manifest: Manifest, part: Mapping[str, Any]) -> None:
+    """Check that Lucene cannot hold more documents with text than the manifest has rows.
+
+    Raises:
+        CorruptIndexError: it does.
+    """
+    for name, field in part["fields"].items():
+        if field["docs"] > manifest.rows:
+            raise CorruptIndexError(
+                f"Lucene field {name!r} holds {field['docs']} documents, the segments only {manifest.rows} rows"
+            )
+
+
+def _describe(
+    folder: Path, base: Manifest, change: Change, kept: Sequence[SegmentEntry], lucene_files: Sequence[str]
+) -> dict[str, FileEntry]:
+    files: dict[str, FileEntry] = {}
+    for entry in kept:
+        prefix = f"{SEGMENTS}/{entry.id}/"
+        files.update({name: known for name, known in base.files.items() if name.startswith(prefix)})
+        if entry.deletes is not None:
+            name = f"{DELETES}/{entry.deletes}"
+            files[name] = base.files.get(name) or describe_file(folder / name)
+    for entry, described in change.segments:
+        files.update({f"{SEGMENTS}/{entry.id}/{name}": known for name, known in described.items()})
+    for file in lucene_files:
+        name = f"{LUCENE}/{file}"
+        # Lucene never rewrites a file of a commit, so what was hashed once stays so
+        files[name] = base.files.get(name) or describe_file(folder / name)
+    return files

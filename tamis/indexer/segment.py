@@ -1,0 +1,286 @@
+"""A document segment: ids, texts, metadata and parent documents of a range of rows, in memory-mapped Arrow.
+
+    docs.arrow      columns id, title, text, metadata (JSON), document (first row of the row's document), then one column
+                    a filterable key and one ``field:NAME`` a named text field
+    layout.json     where in docs.arrow the buffers of the string columns lie, so that hits are shown without Arrow
+    id_hash.npy     uint64, sorted: hashes of the ids
+    id_place.npy    uint32: position in the segment of each
+    rows.npy        int64, sorted: row of each position; only where compaction left gaps
+
+Everything is immutable once written. A document's rows never straddle a segment or a record batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.data.document import Document
+from tamis.errors import CorruptIndexError, DataError
+from tamis.files import sync_folder, sync_tree, write_array, write_json
+from tamis.indexer.layout import FileEntry, Settings
+
+DOCS = "docs.arrow"
+LAYOUT_FILE = "layout.json"
+ID_HASH = "id_hash.npy"
+ID_PLACE = "id_place.npy"
+ROWS = "rows.npy"
+
+BATCH_ROWS = 8192
+BATCH_BYTES = 32 << 20
+_STRINGS = ("id", "title", "text", "metadata")
+_MAX_TEXT = (1 << 31) - (64 << 20)
+
+
+def hash_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
+    """Return a 64-bit hash of every id (BLAKE2b), the same on all machines."""
+    digest = hashlib.blake2b
+    joined = b"".join([digest(doc_id.encode(), digest_size=8).digest() for doc_id in ids])
+    return np.frombuffer(joined, "<u8").astype(np.uint64)
+
+
+class SegmentWriter:
+    """Writes one segment: `add` documents (each a list of passages), then `finish`."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self._settings = settings
+        self._extra = [name for name, _ in settings.fields if name not in ("contents", "title", "body")]
+        self._pending: list[tuple[list[tuple[int, Document]], int]] = []
+        self._tables: list[Any] = []
+        self._filters: dict[str, list[Any]] = {name: [] for name in settings.filterable}
+        self._pending_rows = self._pending_bytes = 0
+        self.rows = 0
+
+    def add(self, first_row: int, passages: Sequence[Document]) -> None:
+        """Add one document's rows, numbered from `first_row`."""
+        size = sum(len(p.text) + len(p.title) for p in passages)
+        if size > _MAX_TEXT // 4:
+            raise DataError(
+                f"document {passages[0].id!r} has {size:,} characters; at most {_MAX_TEXT // 4:,} are supported"
+            )
+        if self._pending_rows and (
+            self._pending_rows + len(passages) > BATCH_ROWS or self._pending_bytes + size > BATCH_BYTES
+        ):
+            self._flush()
+        self._pending.append(([(first_row + i, p) for i, p in enumerate(passages)], first_row))
+        self._pending_rows += len(passages)
+        self._pending_bytes += size
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        rows = [(doc, first) for numbered, first in self._pending for _, doc in numbered]
+        docs = [doc for doc, _ in rows]
+        encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+        columns: dict[str, Any] = {
+            "id": pa.array([d.id for d in docs], pa.string()),
+            "title": pa.array([d.title for d in docs], pa.string()),
+            "text": pa.array([d.text for d in docs], pa.string()),
+            "metadata": pa.array([encode(dict(d.metadata)) if d.metadata else "" for d in docs], pa.string()),
+            "document": pa.array([first for _, first in rows], pa.int64()),
+        }
+        for name in self._extra:
+            columns[f"field:{name}"] = pa.array([_field_text(d.metadata.get(name)) for d in docs], pa.string())
+        for name, values in self._filters.items():
+            values.extend(d.metadata.get(name) for d in docs)
+        self._tables.append(pa.table(columns))
+        self.rows += len(rows)
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+
+    def finish(self, rows: NDArray[np.int64] | None = None) -> dict[str, FileEntry]:
+        """Write the files, flush them to the device, and return their sizes and hashes."""
+        import pyarrow as pa
+
+        if self._pending:
+            self._flush()
+        filters = {name: _typed(values, name) for name, values in self._filters.items()}
+        tables, start = [], 0
+        for table in self._tables:
+            for name, column in filters.items():
+                table = table.append_column(f"filter:{name}", column.slice(start, table.num_rows))
+            start += table.num_rows
+            tables.append(table)
+        return write_tables(self.folder, pa, tables, rows)
+
+
+def write_tables(folder: Path, pa: Any, tables: Sequence[Any], rows: NDArray[np.int64] | None) -> dict[str, FileEntry]:
+    """Write tables of one schema as a segment's files, one record batch a table."""
+    with pa.OSFile(str(folder / DOCS), "wb") as sink, pa.ipc.new_file(sink, tables[0].schema) as writer:
+        for table in tables:
+            writer.write_batch(table.combine_chunks().to_batches()[0])
+    layout = _buffer_places(folder / DOCS, pa)
+    write_json(folder / LAYOUT_FILE, layout)
+    ids = [doc_id for table in tables for doc_id in table.column("id").to_pylist()]
+    hashes = hash_ids(ids)
+    order = np.argsort(hashes, kind="stable")
+    write_array(folder / ID_HASH, hashes[order])
+    write_array(folder / ID_PLACE, order.astype(np.uint32))
+    if rows is not None:
+        write_array(folder / ROWS, rows)
+    sync_tree(folder)
+    sync_folder(folder.parent)
+    return {path.name: describe_file(path) for path in sorted(folder.iterdir())}
+
+
+def describe_file(path: Path) -> FileEntry:
+    """Return a file's size and SHA-256."""
+    from tamis.files import sha256_file
+
+    return FileEntry(path.stat().st_size, sha256_file(path))
+
+
+def _field_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return " ".join(_field_text(item) for item in value)
+    return str(value)
+
+
+def _typed(values: list[Any], name: str) -> Any:
+    """A typed Arrow column: int64, float64, bool, list of strings, or strings where kinds are mixed."""
+    import pyarrow as pa
+
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool} and kinds:
+        return pa.array(values, pa.bool_())
+    if kinds <= {int} and all(abs(v) < 1 << 63 for v in values if v is not None):
+        return pa.array(values, pa.int64())
+    if kinds <= {int, float}:
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    if kinds <= {list}:
+        return pa.array([None if v is None else [_field_text(i) for i in v] for v in values], pa.list_(pa.string()))
+    return pa.array([None if v is None else _field_text(v) for v in values], pa.string())
+
+
+def _buffer_places(path: Path, pa: Any) -> dict[str, Any]:
+    """Where each record batch's string buffers lie in the file: {"batches": [{rows, columns: {name: [offsets, data]}}]}."""
+    with pa.memory_map(str(path)) as source:
+        base = source.read_buffer().address
+        source.seek(0)
+        reader = pa.ipc.open_file(source)
+        batches = []
+        for i in range(reader.num_record_batches):
+            batch = reader.get_batch(i)
+            columns = {}
+            for name in _STRINGS:
+                _, offsets, data = batch.column(name).buffers()
+                columns[name] = [offsets.address - base, data.address - base if data is not None and data.size else -1]
+            batches.append({"rows": batch.num_rows, "columns": columns})
+        return {"batches": batches}
+
+
+class Segment:
+    """A written segment, opened for reading; nothing is loaded before it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def _map(self) -> memoryview:
+        with (self.folder / DOCS).open("rb") as handle:
+            return memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+
+    @cached_property
+    def _batches(self) -> list[dict[str, Any]]:
+        try:
+            batches: list[dict[str, Any]] = json.loads((self.folder / LAYOUT_FILE).read_bytes())["batches"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CorruptIndexError(f"{self.folder / LAYOUT_FILE} is damaged: {error}; run tamis verify") from error
+        return batches
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        starts = np.zeros(len(self._batches) + 1, np.int64)
+        np.cumsum([batch["rows"] for batch in self._batches], out=starts[1:])
+        return starts
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @cached_property
+    def row_table(self) -> NDArray[np.int64] | None:
+        """Row of each position where compaction left gaps, otherwise None."""
+        path = self.folder / ROWS
+        return np.load(path, mmap_mode="r") if path.exists() else None
+
+    def strings(self, column: str, positions: NDArray[np.int64]) -> list[str]:
+        """Return a string column (id, title, text or metadata) at `positions`."""
+        found: list[str] = [""] * len(positions)
+        which = np.searchsorted(self._starts, positions, "right") - 1
+        for batch_number in np.unique(which).tolist():
+            batch = self._batches[batch_number]
+            offsets_at, data_at = batch["columns"][column]
+            if data_at < 0:
+                continue
+            offsets = np.frombuffer(self._map, "<i4", batch["rows"] + 1, offsets_at)
+            chosen = np.flatnonzero(which == batch_number)
+            local = positions[chosen] - self._starts[batch_number]
+            data = self._map[data_at : data_at + int(offsets[-1])]
+            for i, a, b in zip(chosen.tolist(), offsets[local].tolist(), offsets[local + 1].tolist(), strict=True):
+                found[i] = str(data[a:b], "utf-8")
+        return found
+
+    @cached_property
+    def _hashes(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+        return np.load(self.folder / ID_HASH, mmap_mode="r"), np.load(self.folder / ID_PLACE, mmap_mode="r")
+
+    @property
+    def id_hashes(self) -> NDArray[np.uint64]:
+        """Sorted hashes of all ids."""
+        return self._hashes[0]
+
+    def find(self, ids: Sequence[str], hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return the position of each id, -1 where the segment does not hold it."""
+        sorted_hashes, places = self._hashes
+        found = np.full(len(ids), -1, np.int64)
+        first = np.searchsorted(sorted_hashes, hashes, "left")
+        last = np.searchsorted(sorted_hashes, hashes, "right")
+        for i in np.flatnonzero(last > first).tolist():
+            candidates = places[first[i] : last[i]].astype(np.int64)
+            for position, held in zip(candidates.tolist(), self.strings("id", candidates), strict=True):
+                if held == ids[i]:
+                    found[i] = position
+                    break
+        return found
+
+    def table(self) -> Any:
+        """Return the whole segment as a memory-mapped Arrow table."""
+        import pyarrow as pa
+
+        return pa.ipc.open_file(pa.memory_map(str(self.folder / DOCS))).read_all()
+
+    def batches(self) -> Iterator[Any]:
+        """Yield the Arrow record batches, memory-mapped."""
+        import pyarrow as pa
+
+        with pa.memory_map(str(self.folder / DOCS)) as source:
+            reader = pa.ipc.open_file(source)
+            for i in range(reader.num_record_batches):
+                yield reader.get_batch(i)
+
+    @cached_property
+    def first_rows(self) -> NDArray[np.int64]:
+        """First row of the document that each position belongs to."""
+        columns = [batch.column("document").to_numpy() for batch in self.batches()]
+        return np.concatenate(columns) if columns else np.zeros(0, np.int64)
+
+
+def metadata_of(text: str) -> Mapping[str, Any]:
+    """Return a stored metadata string as a mapping."""
+    if not text:
+        return {}
+    value: Mapping[str, Any] = json.loads(text)
+    return value

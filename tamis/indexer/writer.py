@@ -1,0 +1,275 @@
+"""Changing an index: create, add, delete, compact. One writer at a time; readers keep their generation.
+
+Every change ends in one commit (`tamis.indexer.commit`). A kill before it costs nothing that has a receipt; the next writer
+clears what a finished or abandoned job left.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from tamis._version import __version__
+from tamis.data.document import Document
+from tamis.errors import CorruptIndexError, DataError, OutputExistsError
+from tamis.events import Listener, ignore
+from tamis.executor import Executor, Threads
+from tamis.files import atomic_write, sha256_json, storage_errors
+from tamis.indexer.commit import Change, commit
+from tamis.indexer.compaction import compacted_segments
+from tamis.indexer.documents import DocumentStore
+from tamis.indexer.garbage import clear_jobs, collect
+from tamis.indexer.jobs import Ingest
+from tamis.indexer.layout import (
+    FORMAT,
+    MANIFESTS,
+    SEGMENTS,
+    WORK,
+    Manifest,
+    Settings,
+    check_format,
+    format_text,
+    generations,
+    manifest_path,
+    parse_manifest,
+    publish_manifest,
+)
+from tamis.indexer.lock import WriterLock
+
+DEFAULT_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """What an add did.
+
+    Attributes:
+        generation: the generation that holds it.
+        documents: documents taken in.
+        rows: rows they make.
+        empty: documents without title and text; they are stored and found by id, and match no query.
+        duplicates: documents left out because an earlier one of the same job had their id.
+        duplicate_ids: up to five of those ids.
+        replaced: rows of older versions that were deleted.
+        unchanged: nothing was done, because this very corpus is in the index already.
+    """
+
+    generation: int
+    documents: int = 0
+    rows: int = 0
+    empty: int = 0
+    duplicates: int = 0
+    duplicate_ids: tuple[str, ...] = ()
+    replaced: int = 0
+    unchanged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReport:
+    """What a delete did: rows deleted, and the ids that the index did not hold."""
+
+    generation: int
+    rows: int
+    missing: tuple[str, ...]
+
+
+def create_index(folder: Path, settings: Settings, *, overwrite: bool = False) -> Manifest:
+    """Make an empty index (generation 0) in `folder`.
+
+    Raises:
+        OutputExistsError: the folder holds something already.
+    """
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        unfinished = folder.is_dir() and (folder / FORMAT).exists() and not generations(folder)
+        if not (overwrite or unfinished):
+            raise OutputExistsError(
+                f"{folder} exists and is not empty: choose another folder, or pass --force to replace it"
+            )
+        if not unfinished and not (folder / FORMAT).exists():
+            raise OutputExistsError(f"{folder} is not a Tamis index, so it is not replaced: remove it yourself")
+        with WriterLock(folder):
+            shutil.rmtree(folder)
+    with storage_errors(folder):
+        for part in (MANIFESTS, SEGMENTS, WORK):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder / FORMAT, text=True) as handle:
+            handle.write(format_text())
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest = Manifest(uuid.uuid4().hex, 0, created, __version__, settings)
+    publish_manifest(folder, manifest)
+    return manifest
+
+
+def newest_manifest(folder: Path) -> Manifest:
+    """Return the newest generation's manifest, without holding it."""
+    check_format(folder)
+    known = generations(folder)
+    if not known:
+        raise CorruptIndexError(f"{folder} holds no manifest: its creation was interrupted; run the same command again")
+    path = manifest_path(folder, known[-1])
+    return parse_manifest(path.read_bytes(), path)
+
+
+class Writer:
+    """The one writer of an index; a context manager that holds the lock.
+
+    Args:
+        folder: an existing index.
+        threads: threads that build Lucene chunks.
+        listener: is told of the progress.
+
+    Raises:
+        IndexLockedError: another writer holds the index.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = DEFAULT_THREADS, listener: Listener = ignore) -> None:
+        check_format(folder)
+        self.folder = folder
+        self._executor: Executor = Threads(threads)
+        self._listener = listener
+        self._lock = WriterLock(folder)
+        try:
+            self.manifest = newest_manifest(folder)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def close(self) -> None:
+        """Give up the writer's lock."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(
+        self, documents: Iterable[Document], *, fingerprint: Mapping[str, Any] | None = None, total: int | None = None
+    ) -> AddReport:
+        """Take documents in; those whose id the index holds replace it.
+
+        Args:
+            documents: the stream, read once and in order.
+            fingerprint: identity of the corpus. With it the job resumes after a kill, and adding the same corpus to the
+                same generation again is recognised and does nothing.
+            total: number of documents if known, for progress.
+
+        Raises:
+            DataError: there are no documents.
+        """
+        identity = sha256_json(fingerprint)[:32] if fingerprint is not None else None
+        if identity and self._holds_just(identity):
+            clear_jobs(self.folder)
+            return AddReport(self.manifest.generation, unchanged=True)
+        job = (
+            f"{self.manifest.generation + 1}-{identity}"
+            if identity
+            else f"{self.manifest.generation + 1}-{uuid.uuid4().hex}"
+        )
+        clear_jobs(self.folder, keep=job if identity else None)
+        stream = _not_empty(documents)
+        store = DocumentStore(self.folder, self.manifest)
+        ingest = Ingest(
+            self.folder, job, store, self.manifest.settings, executor=self._executor, listener=self._listener
+        )
+        with storage_errors(self.folder):
+            try:
+                ingest.run(stream, total=total)
+            except BaseException:
+                if identity is None:
+                    ingest.clear()
+                    collect(self.folder, self.manifest)
+                raise
+            return self._commit_ingest(ingest, fingerprint, identity)
+
+    def _commit_ingest(self, ingest: Ingest, fingerprint: Mapping[str, Any] | None, identity: str | None) -> AddReport:
+        chunks = ingest.chunks
+        totals = {
+            "documents": sum(chunk.segment.documents for chunk in chunks),
+            "rows": sum(chunk.segment.rows for chunk in chunks),
+            "empty": sum(chunk.segment.empty for chunk in chunks),
+            "duplicates": sum(chunk.duplicates for chunk in chunks),
+            "replaced": sum(chunk.replaced for chunk in chunks),
+        }
+        change = Change(
+            segments=[(chunk.segment, chunk.files) for chunk in chunks],
+            chunks=[ingest.lucene_folder(chunk.number) for chunk in chunks],
+            deleted=ingest.replaced_rows(),
+            counts=totals,
+            source={
+                "identity": identity,
+                "generation": self.manifest.generation + 1,
+                "fingerprint": dict(fingerprint or {}),
+                **totals,
+            },
+        )
+        self.manifest = commit(self.folder, self.manifest, change, listener=self._listener)
+        ingest.clear()
+        examples = tuple(itertools.chain.from_iterable(chunk.examples for chunk in chunks))[:5]
+        return AddReport(
+            self.manifest.generation,
+            documents=totals["documents"],
+            rows=totals["rows"],
+            empty=totals["empty"],
+            duplicates=totals["duplicates"],
+            duplicate_ids=examples,
+            replaced=totals["replaced"],
+        )
+
+    def _holds_just(self, identity: str) -> bool:
+        """Whether the newest generation was made by adding this very corpus."""
+        last = self.manifest.sources[-1] if self.manifest.sources else {}
+        return last.get("identity") == identity and last.get("generation") == self.manifest.generation
+
+    def delete(self, ids: Sequence[str]) -> DeleteReport:
+        """Delete documents by id, with all their rows; unknown ids are reported, not an error."""
+        clear_jobs(self.folder)
+        wanted = list(dict.fromkeys(ids))
+        store = DocumentStore(self.folder, self.manifest)
+        found = store.document_rows(wanted)
+        missing = tuple(doc_id for doc_id, rows in zip(wanted, found, strict=True) if not len(rows))
+        rows = np.concatenate([*found, np.zeros(0, np.int64)])
+        if len(rows):
+            change = Change(deleted=rows, counts={"deleted": len(rows)})
+            with storage_errors(self.folder):
+                self.manifest = commit(self.folder, self.manifest, change, listener=self._listener)
+        return DeleteReport(self.manifest.generation, len(rows), missing)
+
+    def compact(self) -> Manifest:
+        """Rewrite the index without deleted rows, in as few segments as may be. Rows keep their numbers."""
+        clear_jobs(self.folder, keep=f"compact-{self.manifest.generation}")
+        store = DocumentStore(self.folder, self.manifest)
+        if not self.manifest.deleted and len(self.manifest.segments) <= 1:
+            return self.manifest
+        job = self.folder / WORK / f"compact-{self.manifest.generation}"
+        with storage_errors(self.folder):
+            segments = list(compacted_segments(self.folder, store, job, self._listener))
+            change = Change(segments=segments, compacted=True)
+            self.manifest = commit(self.folder, self.manifest, change, listener=self._listener)
+        shutil.rmtree(job, ignore_errors=True)
+        return self.manifest
+
+    def collect(self) -> list[str]:
+        """Remove what no generation needs (`tamis.indexer.garbage`)."""
+        clear_jobs(self.folder)
+        return collect(self.folder, self.manifest)
+
+
+def _not_empty(documents: Iterable[Document]) -> Iterator[Document]:
+    stream = iter(documents)
+    first = next(stream, None)
+    if first is None:
+        raise DataError("there are no documents to add: the corpus is empty")
+    return itertools.chain([first], stream)

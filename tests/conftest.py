@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def collections() -> Path:
+    """Folder of the real test collections: ``$TAMIS_COLLECTIONS``, or ``shared/collections`` beside the project."""
+    folder = Path(os.environ.get("TAMIS_COLLECTIONS", REPOSITORY.parent / "shared" / "collections"))
+    if not (folder / "cacm").is_dir():
+        pytest.skip(f"the real collections are not at {folder}; set TAMIS_COLLECTIONS to run this test")
+    return folder
