@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tamis.pipeline import Pipeline, interleave, rrf, wsum
     from tamis.ranking import Hit, Queries, Ranking, State
 
-    open = Index.open
+    open = Index.open  # noqa: A001 - `tamis.open` is the name users expect
 
 _HOMES = {
     "Document": "tamis.data.document",
@@ -49,7 +49,30 @@ _HOMES = {
     "wsum": "tamis.pipeline",
 }
 
-__all__ = [*sorted(_HOMES), "__version__", "open"]  # noqa: PLE0604 - one table states the names
+__all__ = [
+    "Document",
+    "Hit",
+    "Index",
+    "Pipeline",
+    "Queries",
+    "Ranking",
+    "SearchHit",
+    "State",
+    "TamisError",
+    "__version__",
+    "compare",
+    "evaluate",
+    "interleave",
+    "open",
+    "open_corpus",
+    "read_qrels",
+    "read_run",
+    "read_runs",
+    "read_topics",
+    "rrf",
+    "write_run",
+    "wsum",
+]
 
 
 def __getattr__(name: str) -> Any:

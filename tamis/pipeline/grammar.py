@@ -142,7 +142,7 @@ class _Parser:
                 break
         end = self.here()
         self.close(f"expected ',' or ')' in {name}(…)")
-        return self.build(end, lambda: _FUNCTIONS[name](*inputs, **options))
+        return self.build(start if inputs[1:] else end, lambda: _FUNCTIONS[name](*inputs, **options))
 
     def option(self, function: str, keyword: re.Match[str], given: dict[str, int | str]) -> dict[str, int | str]:
         name = keyword[1]

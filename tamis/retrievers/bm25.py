@@ -1,5 +1,7 @@
-"""BM25 (Robertson & Walker, 1994) as Lucene 9 and Anserini compute it: no ``k1 + 1`` numerator, idf always positive,
-document lengths rounded to a byte. Defaults k1=0.9, b=0.4 are Anserini's.
+"""BM25 (Robertson & Walker, 1994) as Lucene 9 and Anserini compute it.
+
+There is no ``k1 + 1`` numerator, idf is always positive, and document lengths are rounded to a byte. The defaults k1=0.9, b=0.4
+are Anserini's.
 """
 
 from __future__ import annotations

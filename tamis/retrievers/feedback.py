@@ -88,10 +88,8 @@ def expand(
     query: dict[str, np.float32] = {}
     for token in tokens:
         query[token] = query.get(token, np.float32(0)) + np.float32(1)
-    if options.method == "rm3":
-        weights = _rm3(source, query, docs, scores, options)
-    else:
-        weights = _rocchio(source, query, docs, options)
+    rm3 = options.method == "rm3"
+    weights = _rm3(source, query, docs, scores, options) if rm3 else _rocchio(source, query, docs, options)
     return {term: float(weight) for term, weight in sorted(weights.items())}
 
 

