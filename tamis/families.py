@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import operator
 import types
 import typing
@@ -218,8 +219,8 @@ def _checked(what: str, value: Any, limits: Any) -> Any:
         return value
     if limits["choices"] and value not in limits["choices"]:
         raise UnknownNameError(f"value in {what}:", str(value), limits["choices"])
-    if isinstance(value, float) and value != value:
-        raise UsageError(f"{what}: not a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{what}: must be a finite number")
     bounds: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
         ("ge", "at least", operator.ge),
         ("gt", "above", operator.gt),

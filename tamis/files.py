@@ -111,8 +111,11 @@ def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
     """Write one array as ``.npy`` (C order, no pickle), atomically."""
     import numpy as np
 
+    whole = np.ascontiguousarray(array)
     with atomic_write(path) as handle:
-        np.lib.format.write_array(handle, np.ascontiguousarray(array), allow_pickle=False)
+        # not write_array: it bypasses the handle, and on a full disk raises an error that does not say so
+        np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(whole))
+        handle.write(whole.data)
 
 
 def sha256_file(path: Path) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
-from collections.abc import Callable
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -48,7 +53,8 @@ def run(session: Session, work: Callable[[], None], *, debug: bool = False) -> i
     """Do a command's work and return the exit code; whatever it raises is reported through the session."""
     try:
         try:
-            work()
+            with _announced_interrupt(session):
+                work()
         except TamisError as error:
             session.fail(type(error).__name__, str(error), error.exit_code)
         except KeyboardInterrupt:
@@ -61,6 +67,27 @@ def run(session: Session, work: Callable[[], None], *, debug: bool = False) -> i
         return session.finish()
     except ReaderGone:  # `tamis … | head`: whoever reads has had enough, which is no failure
         return session.exit_code
+
+
+@contextlib.contextmanager
+def _announced_interrupt(session: Session) -> Iterator[None]:
+    """Answer Ctrl-C at once, since work that leaves a resumable state may take seconds to come to rest."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if session.resumable and not session.quiet:
+            # not print(): the signal may have come in the middle of one
+            os.write(sys.stderr.fileno(), b"\nstopping: work in hand is brought to rest first\n")
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _report_fault(session: Session, error: Exception, *, debug: bool) -> None:

@@ -13,7 +13,7 @@ from tamis.events import Advanced, Finished, Listener, Started
 
 if TYPE_CHECKING:
     from tamis.cli.session import Session
-    from tamis.data.corpus import Corpus
+    from tamis.data.corpus import Corpus, OnBadLine
     from tamis.data.document import Document
     from tamis.engine import Index
     from tamis.indexer.writer import AddReport
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _STEP = 500
 _BLOCK = 1 << 20
 _LINE_FORMATS = (".jsonl", ".ndjson", ".tsv")
-_BAD_LINE = ("error", "skip")
+_BAD_LINE: dict[str, OnBadLine] = {"error": "error", "skip": "skip"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,9 @@ def open_source(name: str, *, id_field: str | None, on_bad_line: str) -> Source:
     """
     from tamis.data.corpus import open_corpus
 
-    if on_bad_line == "error" or on_bad_line == "skip":  # noqa: PLR1714 - narrows the literal type
-        corpus = open_corpus(name, on_bad_line=on_bad_line, id_field=id_field)
-    else:
+    if on_bad_line not in _BAD_LINE:
         raise UnknownNameError("value of --on-bad-line", on_bad_line, _BAD_LINE)
+    corpus = open_corpus(name, on_bad_line=_BAD_LINE[on_bad_line], id_field=id_field)
     total = corpus.count()
     if total is None:
         total = _count_lines(Path(name))
@@ -116,9 +115,7 @@ def report_added(session: Session, index: Index, source: Source, report: AddRepo
     session.note(f'next: tamis search {shlex.quote(str(index.path))} "your query"')
 
 
-def _lines_of(
-    report: AddReport, skipped: int, size: int, seconds: float, rate: float
-) -> Iterator[tuple[str, str]]:
+def _lines_of(report: AddReport, skipped: int, size: int, seconds: float, rate: float) -> Iterator[tuple[str, str]]:
     from tamis.cli.drawing import format_bytes
 
     yield "documents", f"{report.documents:,}" + (f", {report.empty:,} of them empty" if report.empty else "")

@@ -17,9 +17,7 @@ _SHOWN = 5
 def delete(
     session: Session,
     index: IndexArgument,
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID...", help="Ids of documents.", show_default=False)
-    ] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of documents.", show_default=False)] = None,
     ids_file: Annotated[
         Path | None, typer.Option("--ids-file", metavar="FILE", help="File with one id a line.", show_default=False)
     ] = None,

@@ -33,12 +33,11 @@ def format_bytes(size: int) -> str:
     """Return a size for people, in powers of 1000."""
     if size < 1000:
         return f"{size} bytes"
-    value = float(size)
-    for unit in _UNITS:
-        value /= 1000
-        if value < 999.5:
-            break
-    return f"{value:.1f} {unit}" if value < 99.5 else f"{value:.0f} {unit}"
+    power = min((len(str(size)) - 1) // 3, len(_UNITS))
+    value = size / 1000**power
+    if value >= 999.5 and power < len(_UNITS):  # would be shown as 1000 of the smaller unit
+        value, power = value / 1000, power + 1
+    return f"{value:.{0 if value >= 99.5 else 1}f} {_UNITS[power - 1]}"
 
 
 def make_console(stream: Any) -> Console:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def index(
     session: Session,
     corpus: CorpusArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="INDEX", help="Folder to make.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="INDEX", help="Folder to make.", show_default=False)
+    ],
     fields: Annotated[
         str | None,
         typer.Option("--fields", metavar="NAME^WEIGHT,…", help="Searched fields, e.g. title^2,body; else all in one."),

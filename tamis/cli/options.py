@@ -22,7 +22,7 @@ QrelsArgument = Annotated[
         metavar="QRELS", help="TREC or BEIR judgements, FOLDER#SPLIT, or ir_datasets id.", show_default=False
     ),
 ]
-RunsArgument = Annotated[list[Path], typer.Argument(metavar="RUN...", help="TREC or MS MARCO runs.", show_default=False)]
+RunsArgument = Annotated[list[Path], typer.Argument(metavar="RUN", help="TREC or MS MARCO runs.", show_default=False)]
 
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", metavar="N", help="Threads to use; all processors if not given.")
@@ -51,6 +51,8 @@ TiesOption = Annotated[
         help="Order of equal scores: trec_eval (ids descending), docid (ids ascending) or stable (as in the run).",
     ),
 ]
-FormatOption = Annotated[str, typer.Option("--format", metavar="table|json|csv|markdown|latex", help="Form of the output.")]
+FormatOption = Annotated[
+    str, typer.Option("--format", metavar="table|json|csv|markdown|latex", help="Form of the output.")
+]
 
 DEFAULT_MEASURES = ("nDCG@10", "R@100", "AP", "RR@10")

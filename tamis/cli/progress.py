@@ -7,7 +7,10 @@ import time
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
-from tamis.events import Advanced, Event, Finished, Started
+from tamis.events import Advanced, CommitStep, Event, Finished, Started
+
+BAR_SECONDS = 0.5
+"""Work that is done sooner shows no bar."""
 
 LOG_SECONDS = 30.0
 
@@ -17,7 +20,7 @@ _LABELS: dict[str, str | None] = {
     "lucene": "indexing",
     "verify": "verifying",
     "compact": "compacting",
-    "queries": "searching",
+    "commit": "committing",
 }
 """What a stage is called on the screen; None leaves it out."""
 
@@ -69,7 +72,15 @@ class Bars:
         )
         self._tasks: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self._progress.start()
+        self._closed = False
+        self._timer = threading.Timer(BAR_SECONDS, self._appear)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _appear(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._progress.start()
 
     def take(self, event: Event) -> None:
         """Show one event."""
@@ -80,6 +91,8 @@ class Bars:
                     self._tasks[event.stage] = self._progress.add_task(
                         label, total=event.total, unit=event.unit, rate=""
                     )
+            elif isinstance(event, CommitStep) and "commit" in self._tasks:
+                self._progress.advance(self._tasks["commit"])
             elif isinstance(event, Advanced) and event.stage in self._tasks:
                 identity = self._tasks[event.stage]
                 self._progress.advance(identity, event.count)
@@ -97,7 +110,10 @@ class Bars:
 
     def close(self) -> None:
         """Remove the bars."""
-        self._progress.stop()
+        self._timer.cancel()
+        with self._lock:
+            self._closed = True
+            self._progress.stop()
 
 
 @dataclass(slots=True)

@@ -103,7 +103,11 @@ def topics_identity(source: str, queries: Queries) -> dict[str, Any]:
     from tamis.files import sha256_json
 
     pairs = [list(pair) for pair in zip(queries.ids, queries.texts, strict=True)]
-    return {"name": Path(source).name if Path(source).exists() else source, "queries": len(queries), "sha256": sha256_json(pairs)}
+    return {
+        "name": Path(source).name if Path(source).exists() else source,
+        "queries": len(queries),
+        "sha256": sha256_json(pairs),
+    }
 
 
 def warn_partial(session: Session, ranking: Ranking) -> None:

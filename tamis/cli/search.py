@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 
 ONE_QUERY_K, TOPICS_K = 10, 1000
 SYNTAXES = ("text", "lucene")
+_PUNCTUATION = re.compile(r"[^\w\s]+")
 
 
 def search(
     session: Session,
     index: IndexArgument,
     query: Annotated[
-        str | None, typer.Argument(metavar="[QUERY]", help="The query: plain text.", show_default=False)
+        str | None, typer.Argument(metavar="QUERY", help="The query: plain text.", show_default=False)
     ] = None,
     topics: Annotated[
         str | None,
@@ -34,14 +36,18 @@ def search(
     ] = None,
     pipeline: Annotated[
         str | None,
-        typer.Option("--pipeline", metavar="EXPR", help='How to search, e.g. "rrf(bm25, ql) % 100"; bm25 if not given.'),
+        typer.Option(
+            "--pipeline", metavar="EXPR", help='How to search, e.g. "rrf(bm25, ql) % 100"; bm25 if not given.'
+        ),
     ] = None,
     k: Annotated[
         int | None, typer.Option("-k", metavar="K", help="Results a query: 10 for one query, 1000 for topics.")
     ] = None,
     syntax: Annotated[
         str,
-        typer.Option("--syntax", metavar="text|lucene", help="text: no character has a meaning; lucene: its query language."),
+        typer.Option(
+            "--syntax", metavar="text|lucene", help="text: no character has a meaning; lucene: its query language."
+        ),
     ] = "text",
     output: Annotated[
         Path | None,
@@ -64,7 +70,9 @@ def search(
     from tamis.ranking import check_k
 
     if (query is None) == (topics is None):
-        raise UsageError('give either one query, as in  tamis search INDEX "my query" , or a file of them with --topics')
+        raise UsageError(
+            'give either one query, as in  tamis search INDEX "my query" , or a file of them with --topics'
+        )
     if query is not None and (output is not None or tag != "tamis" or form != "trec" or field != "title"):
         raise UsageError("--output, --tag, --format and --field are for runs: give --topics in place of a query")
     limit = k if k is not None else ONE_QUERY_K if query is not None else TOPICS_K
@@ -72,10 +80,21 @@ def search(
     chosen = parse_pipeline(pipeline, syntax)
     session.resolved.update(pipeline=str(chosen), k=limit)
     if query is not None:
-        _search_one(session, index, query, chosen, limit, threads)
+        terms = _PUNCTUATION.sub(" ", query) if syntax == "lucene" else query
+        _search_one(session, index, query, chosen, limit, threads, highlight=terms)
     else:
         _search_topics(
-            session, index, str(topics), chosen, limit, threads, field=field, output=output, tag=tag, form=form, force=force
+            session,
+            index,
+            str(topics),
+            chosen,
+            limit,
+            threads,
+            field=field,
+            output=output,
+            tag=tag,
+            form=form,
+            force=force,
         )
 
 
@@ -91,14 +110,18 @@ def parse_pipeline(text: str | None, syntax: str = "text") -> Pipeline:
         raise UnknownNameError("query syntax", syntax, SYNTAXES)
     if syntax != "text":
         if text is not None:
-            raise UsageError(f"--syntax goes with the default pipeline: write bm25?syntax={syntax} inside {text!r} instead")
+            raise UsageError(
+                f"--syntax goes with the default pipeline: write bm25?syntax={syntax} inside {text!r} instead"
+            )
         text = f"bm25?syntax={syntax}"
     chosen = Pipeline.of(text if text is not None else "bm25")
     check(chosen)
     return chosen
 
 
-def _search_one(session: Session, folder: Path, query: str, pipeline: Pipeline, k: int, threads: int | None) -> None:
+def _search_one(
+    session: Session, folder: Path, query: str, pipeline: Pipeline, k: int, threads: int | None, *, highlight: str
+) -> None:
     from tamis.cli.hits import write_hits
     from tamis.data.sources import replace_surrogates
     from tamis.engine import Index
@@ -110,7 +133,7 @@ def _search_one(session: Session, folder: Path, query: str, pipeline: Pipeline, 
         seconds = time.perf_counter() - begun
         session.resolved.update(_identity(opened))
         session.metrics.update(hits=len(hits), seconds=round(seconds, 4))
-        write_hits(session, opened, query, hits)
+        write_hits(session, opened, highlight, hits)
     found = f"{len(hits)} result{'' if len(hits) == 1 else 's'}" if hits else "no results"
     session.note(f"{found} in {seconds:.2f} s ({pipeline}, {folder} generation {session.resolved['generation']})")
 
@@ -129,7 +152,7 @@ def _search_topics(
     form: str,
     force: bool,
 ) -> None:
-    from tamis.cli.run_output import check_output, put_run, topics_identity, warn_partial
+    from tamis.cli.run_output import check_output, provenance, put_run, topics_identity, warn_partial
     from tamis.data.topics import read_topics
     from tamis.engine import Index
 
@@ -149,7 +172,8 @@ def _search_topics(
             queries_per_second=round(len(queries) / seconds, 1) if seconds else None,
             stage_seconds={stage: round(spent, 4) for stage, spent in session.stage_seconds.items()},
         )
-        write_run_of(session, ranking, output, tag=tag, form=form, force=force)
+        manifest = provenance(**session.resolved, metrics=session.metrics)
+        put_run(session, ranking, output, tag=tag, form=form, force=force, manifest=manifest)
     warn_partial(session, ranking)
     if empty:
         session.warn("queries-without-results", f"{empty} of {len(queries)} queries found nothing")
@@ -160,14 +184,7 @@ def _search_topics(
     if output is not None:
         session.note(f"{output}: written, with its manifest {session.artifacts['manifest']}")
         session.note(f"next: tamis evaluate QRELS {output} -m nDCG@10 -m R@100")
-    _ = put_run
 
 
 def _identity(opened: Index) -> dict[str, Any]:
-    from tamis.errors import UsageError as Closed
-
-    try:
-        index = opened.manifest.index
-    except Closed:  # a bare Lucene index has no manifest
-        index = opened.documents.key
-    return {"index": index, "generation": opened.generation, "index_path": str(opened.path)}
+    return {"space": opened.documents.key, "generation": opened.generation, "index_path": str(opened.path)}

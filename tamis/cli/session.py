@@ -57,7 +57,7 @@ class Session:
         self.resumable = False
         self.stage_seconds: dict[str, float] = {}
         self.as_json = as_json
-        self._quiet, self._progress_wanted = quiet, progress
+        self.quiet, self._progress_wanted = quiet, progress
         self._progress: Any = None
         self._begun: dict[str, float] = {}
         self._started = time.perf_counter()
@@ -97,7 +97,8 @@ class Session:
 
     def note(self, text: str) -> None:
         """Tell something of the closing report; silent with ``--quiet``."""
-        if not self._quiet:
+        self.end_progress()
+        if not self.quiet:
             self.say(text)
 
     def warn(self, code: str, message: str) -> None:

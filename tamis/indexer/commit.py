@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tamis._version import __version__
 from tamis.errors import CorruptIndexError
 from tamis.events import CommitStep, Finished, Listener, Started
-from tamis.files import write_array
+from tamis.files import storage_errors, sync_folder, write_array
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.garbage import collect
 from tamis.indexer.layout import DELETES, LUCENE, SEGMENTS, FileEntry, Manifest, SegmentEntry, publish_manifest
@@ -59,7 +59,15 @@ def commit(folder: Path, base: Manifest, change: Change, *, listener: Listener) 
     """Make the next generation out of `base` and `change`, publish it, and return its manifest.
 
     The caller holds the writer's lock, and every file of the new segments is on the device already.
+
+    Raises:
+        StorageError: the disk is full or refuses a write; the generation before is whole.
     """
+    with storage_errors(folder):
+        return _commit(folder, base, change, listener)
+
+
+def _commit(folder: Path, base: Manifest, change: Change, listener: Listener) -> Manifest:
     listener(Started("commit", len(STEPS), "steps"))
     listener(CommitStep("segments"))
     generation = base.generation + 1
@@ -68,6 +76,7 @@ def commit(folder: Path, base: Manifest, change: Change, *, listener: Listener) 
     listener(CommitStep("deletes"))
     segments = (*kept, *(entry for entry, _ in change.segments))
     part, lucene_files = _commit_lucene(folder, base, store, change, generation)
+    sync_folder(folder)  # deletes/ and lucene/ may be new in it
     listener(CommitStep("lucene"))
     files = _describe(folder, base, change, kept, lucene_files)
     listener(CommitStep("hashed"))
@@ -117,6 +126,7 @@ def _commit_lucene(
     folder: Path, base: Manifest, store: DocumentStore, change: Change, generation: int
 ) -> tuple[dict[str, Any], list[str]]:
     from tamis.indexer.lucene.commits import LuceneWriter, commit_files, field_statistics
+    from tamis.indexer.lucene.failures import java_errors
     from tamis.indexer.lucene.feed import lucene_fields
 
     lucene = folder / LUCENE
@@ -124,21 +134,21 @@ def _commit_lucene(
     previous = base.parts.get("lucene", {}).get("segments_file")
     deletes = change.deleted is not None and len(change.deleted) > 0
     may_merge = not base.deleted and not deletes
-    with LuceneWriter(lucene, settings.analyzer, previous, may_merge=may_merge) as writer:
-        if deletes:
-            writer.delete(store.ids(np.asarray(change.deleted)))
-        writer.take(change.chunks)
-        if change.compacted:
-            writer.merge_all()
-        segments_file = writer.commit(generation)
-    fields = lucene_fields(settings)
-    part = {
-        "kind": "lucene",
-        "segments_file": segments_file,
-        "analyzer": settings.analyzer,
-        "fields": field_statistics(lucene, segments_file, fields),
-    }
-    return part, commit_files(lucene, segments_file)
+    with java_errors(lucene):
+        with LuceneWriter(lucene, settings.analyzer, previous, may_merge=may_merge) as writer:
+            if deletes:
+                writer.delete(store.ids(np.asarray(change.deleted)))
+            writer.take(change.chunks)
+            if change.compacted:
+                writer.merge_all()
+            segments_file = writer.commit(generation)
+        part = {
+            "kind": "lucene",
+            "segments_file": segments_file,
+            "analyzer": settings.analyzer,
+            "fields": field_statistics(lucene, segments_file, lucene_fields(settings)),
+        }
+        return part, commit_files(lucene, segments_file)
 
 
 def check_counts(manifest: Manifest, part: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tamis.errors import CorruptIndexError
 from tamis.indexer.layout import (
     DELETES,
+    FORMAT,
     LUCENE,
     MANIFESTS,
     SEGMENTS,
@@ -22,7 +23,7 @@ from tamis.indexer.layout import (
     manifest_path,
     parse_manifest,
 )
-from tamis.indexer.lock import is_pinned
+from tamis.indexer.lock import remove_unless_pinned
 
 
 def collect(folder: Path, newest: Manifest) -> list[str]:
@@ -33,14 +34,14 @@ def collect(folder: Path, newest: Manifest) -> list[str]:
         if generation >= newest.generation:
             continue
         path = manifest_path(folder, generation)
-        if is_pinned(path):
-            try:
-                needed |= set(parse_manifest(path.read_bytes(), path).files)
-            except CorruptIndexError:
-                return removed  # what the held generation needs is not known: touch nothing
-        else:
-            path.unlink()
+        if remove_unless_pinned(path):
             removed.append(f"{MANIFESTS}/{path.name}")
+            continue
+        try:
+            needed |= set(parse_manifest(path.read_bytes(), path).files)
+        except CorruptIndexError:
+            return removed  # what the held generation needs is not known: touch nothing
+    removed += _unfinished_writes(folder)
     segments = {name.split("/")[1] for name in needed if name.startswith(f"{SEGMENTS}/")} | _segments_of_jobs(folder)
     if (folder / SEGMENTS).is_dir():
         for path in (folder / SEGMENTS).iterdir():
@@ -55,6 +56,14 @@ def collect(folder: Path, newest: Manifest) -> list[str]:
                     path.unlink()
                     removed.append(name)
     return removed
+
+
+def _unfinished_writes(folder: Path) -> list[str]:
+    """Remove what a kill left of a manifest or of FORMAT under a temporary name."""
+    left = [*(folder / MANIFESTS).glob(".*"), *folder.glob(f".{FORMAT}.*.tmp")]
+    for path in left:
+        path.unlink()
+    return [str(path.relative_to(folder)) for path in left]
 
 
 def _segments_of_jobs(folder: Path) -> set[str]:

@@ -225,6 +225,23 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
     raise CorruptIndexError(f"{path} is damaged: its checksum does not hold")
 
 
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Check cheaply, by sizes, that every file of a generation is there; `tamis verify` reads them.
+
+    Raises:
+        CorruptIndexError: one is missing or of another size.
+    """
+    for name, entry in manifest.files.items():
+        try:
+            size = os.stat(folder / name).st_size  # noqa: PTH116 - half the time of Path.stat
+        except FileNotFoundError:
+            raise CorruptIndexError(f"{folder / name} is missing; run tamis verify") from None
+        if size != entry.bytes:
+            raise CorruptIndexError(
+                f"{folder / name} has {size:,} bytes, the manifest says {entry.bytes:,}; run tamis verify"
+            )
+
+
 def _manifest_text(body: Mapping[str, Any]) -> str:
     return f'{{"body":{canonical_json(body)},"sha256":"{sha256_json(body)}"}}\n'
 

@@ -6,6 +6,7 @@ the manifest exclusively first, leaves the generation alone.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -31,7 +32,7 @@ class WriterLock:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             holder = os.read(self._descriptor, 4096).decode("utf-8", "replace").strip() or "another process"
             os.close(self._descriptor)
             raise IndexLockedError(
@@ -42,8 +43,9 @@ class WriterLock:
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, json.dumps(owner).encode())
+        with contextlib.suppress(OSError):  # the note is for messages; the lock holds without it, even on a full disk
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, json.dumps(owner).encode())
 
     def close(self) -> None:
         """Give the right back."""
@@ -105,14 +107,17 @@ def pin_newest(folder: Path) -> Pin:
             raise
 
 
-def is_pinned(path: Path) -> bool:
-    """Whether a reader holds the manifest at `path`."""
+def remove_unless_pinned(path: Path) -> bool:
+    """Remove the manifest at `path` unless a reader holds it, and say whether it is gone.
+
+    The manifest is removed while it is held: a reader that opened it meanwhile waits, then sees that it is gone.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
+        path.unlink()
+    except BlockingIOError:
         return False
     finally:
         os.close(descriptor)
+    return True

@@ -84,7 +84,8 @@ def weighted_sum(
     values, floors = [], []
     for ranking, weight in zip(aligned, weights, strict=True):
         normal = normalise(ranking, norm)
-        values.append(weight * normal)
+        with np.errstate(over="ignore"):  # what overflows is refused with its sum
+            values.append(weight * normal)
         lowest = np.zeros(len(query_ids))
         if missing == "min":
             filled = np.diff(ranking.offsets) > 0
@@ -261,7 +262,8 @@ def _fuse(
             _column(query_ids, ranking, block, merged, number, values[number], floors[number])
             for number, ranking in enumerate(aligned)
         )
-        table = reduce(combine, columns).reshape(merged.rows.shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            table = reduce(combine, columns).reshape(merged.rows.shape)
         if np.isnan(table).any():
             raise DataError("fusion: weighted scores are too large to be added: use smaller weights, or a norm")
         order = _stable_order(np.where(merged.rows == _PAD, np.inf, -table))  # lines ascend by row: the tie rule

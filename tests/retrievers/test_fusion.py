@@ -118,7 +118,11 @@ def test_nothing_to_fuse_is_no_fault() -> None:
     empty = ranking_of({}, {})
     for fused in (reciprocal_rank_fusion([nothing]), weighted_sum([nothing, nothing], [1, 1]), interleave([nothing])):
         assert len(fused) == 0
-    for fused in (reciprocal_rank_fusion([empty]), interleave([empty, empty]), weighted_sum([empty], [1], "minmax", "min")):
+    for fused in (
+        reciprocal_rank_fusion([empty]),
+        interleave([empty, empty]),
+        weighted_sum([empty], [1], "minmax", "min"),
+    ):
         assert fused.offsets.tolist() == [0, 0, 0]
 
 

@@ -86,7 +86,7 @@ def build_chunk(folder: Path, batches: Any, fields: Sequence[str], analyzer: str
                 added += len(batch.rows)
             writer.commit()
         finally:
-            writer.close()
+            writer.rollback()  # closes; what was committed stays committed, and a failure is not hidden by another
     finally:
         directory.close()
     return {"documents": added}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -58,11 +57,16 @@ class LucenePart:
         self.threads = threads
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._reader: LuceneReader | None = None
 
-    @cached_property
+    @property
     def reader(self) -> LuceneReader:
         """The open reader; starts the virtual machine."""
-        return LuceneReader(self._folder, self._segments_file, self._analyzer)
+        if self._reader is None:
+            with self._lock:
+                if self._reader is None:
+                    self._reader = LuceneReader(self._folder, self._segments_file, self._analyzer)
+        return self._reader
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Return ``[function(item) …]``, over the part's own threads.
@@ -81,5 +85,5 @@ class LucenePart:
         """Close the reader and the threads, if they were opened."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        if "reader" in self.__dict__:
-            self.reader.close()
+        if self._reader is not None:
+            self._reader.close()

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.errors import IndexDataError, UsageError
+from tamis.data.sources import replace_surrogates
+from tamis.errors import UsageError
 from tamis.indexer.lucene.analysis import make_analyzer, tokenize
 from tamis.indexer.lucene.build import open_directory
 from tamis.indexer.lucene.commits import find_commit
+from tamis.indexer.lucene.failures import java_errors
 from tamis.indexer.lucene.jvm import java, start
 from tamis.indexer.lucene.loops import Loop
 
@@ -79,12 +81,11 @@ class LuceneReader:
         self._directory = open_directory(folder)
         directory_reader = java("org.apache.lucene.index.DirectoryReader")
         try:
-            target = find_commit(self._directory, segments_file) if segments_file else self._directory
-            self._reader = directory_reader.open(target)
-        except BaseException as error:
+            with java_errors(folder):
+                target = find_commit(self._directory, segments_file) if segments_file else self._directory
+                self._reader = directory_reader.open(target)
+        except BaseException:
             self._directory.close()
-            if type(error).__module__.startswith("org.apache.lucene"):
-                raise IndexDataError(f"{folder}: Lucene cannot open it: {error}") from error
             raise
         self.folder = folder
         self.analyzer_name = analyzer
@@ -117,12 +118,13 @@ class LuceneReader:
 
     def tokenize(self, text: str) -> list[str]:
         """Return the terms of a query text."""
-        return tokenize(self._analyzer, text)
+        return tokenize(self._analyzer, replace_surrogates(text))
 
     # -- queries ---------------------------------------------------------------------------------------------------
 
     def text_query(self, text: str, fields: Mapping[str, float]) -> Any:
         """Return the bag-of-words query of a plain text, as Anserini builds it; no character has a meaning."""
+        text = replace_surrogates(text)
         if len(fields) == 1 and next(iter(fields.values())) == 1.0:
             return self._generator.buildQuery(next(iter(fields)), self._analyzer, text)
         weights = java("java.util.HashMap")()
@@ -151,8 +153,11 @@ class LuceneReader:
         """
         parser = java("org.apache.lucene.queryparser.classic.QueryParser")(field, self._analyzer)
         try:
-            return parser.parse(text)
-        except java("org.apache.lucene.queryparser.classic.ParseException") as error:
+            return parser.parse(replace_surrogates(text))
+        except (
+            java("org.apache.lucene.queryparser.classic.ParseException"),
+            java("java.lang.IllegalArgumentException"),  # a broken regular expression
+        ) as error:
             reason = " ".join(str(error.getMessage()).split())
             raise UsageError(f"query {text!r} is not in Lucene's query syntax: {reason}") from None
 
@@ -165,10 +170,13 @@ class LuceneReader:
                 name, a, b = model
                 similarities = "org.apache.lucene.search.similarities."
                 searcher = java(_SEARCH + "IndexSearcher")(self._reader)
-                if name == "bm25":
-                    similarity = java(similarities + "BM25Similarity")(jpype.JFloat(a), jpype.JFloat(b))
-                else:
-                    similarity = java(similarities + "LMDirichletSimilarity")(jpype.JFloat(a))
+                try:
+                    if name == "bm25":
+                        similarity = java(similarities + "BM25Similarity")(jpype.JFloat(a), jpype.JFloat(b))
+                    else:
+                        similarity = java(similarities + "LMDirichletSimilarity")(jpype.JFloat(a))
+                except java("java.lang.IllegalArgumentException") as error:  # finite, but not as a 32-bit float
+                    raise UsageError(f"{name}: {error.getMessage()}") from None
                 searcher.setSimilarity(similarity)
                 self._searchers[model] = searcher
             return self._searchers[model]
@@ -181,15 +189,26 @@ class LuceneReader:
             k: how many, at least 1.
             model: ``("bm25", k1, b)`` or ``("ql", mu, 0)``.
             ties: ``row`` keeps equal scores in document order; ``docid`` orders them by ascending id string.
+
+        Raises:
+            UsageError: the query (in Lucene's syntax) would match too many terms, or the model's numbers are out of range.
+            CorruptIndexError: Lucene finds a file damaged.
         """
         if not self.max_doc:
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
         searcher = self._searcher(model)
         count = min(k, self.max_doc)
-        if ties == "docid":
-            hits = searcher.search(query, count, self._docid_sort, True).scoreDocs
-        else:
-            hits = searcher.search(query, count).scoreDocs
+        with java_errors(self.folder):
+            try:
+                if ties == "docid":
+                    hits = searcher.search(query, count, self._docid_sort, True).scoreDocs
+                else:
+                    hits = searcher.search(query, count).scoreDocs
+            except (
+                java("org.apache.lucene.util.automaton.TooComplexToDeterminizeException"),
+                java(_SEARCH + "IndexSearcher$TooManyClauses"),
+            ) as error:
+                raise UsageError(f"the query is too complex: {error.getMessage()}") from None
         return self._transfer(hits)
 
     @cached_property

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tamis import errors
+from tamis.cli.command import run
+from tamis.cli.session import Session
+
+
+def raising(error: BaseException):
+    def work() -> None:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.TamisError("a fault"), 1),
+        (errors.UsageError("usage"), 2),
+        (errors.OutputExistsError("taken"), 2),
+        (errors.ParseError("bad", "bm25 >", 6), 2),
+        (errors.PrerequisiteError("no java"), 3),
+        (errors.MissingResourceError("absent"), 4),
+        (errors.BadRecordError("broken", "x.jsonl", 3), 5),
+        (errors.IndexVersionError("newer"), 5),
+        (errors.IndexLockedError("locked"), 5),
+        (errors.StorageError("full"), 5),
+        (errors.ModelError("model"), 6),
+    ],
+)
+def test_exit_codes_of_the_error_tree(error, code, capsys):
+    session = Session("test", as_json=True)
+    assert run(session, raising(error)) == code
+    captured = capsys.readouterr()
+    envelope = json.loads(captured.out)
+    assert envelope["exit_code"] == code
+    assert envelope["errors"] == [{"type": type(error).__name__, "message": str(error)}]
+    assert captured.err == f"error: {error}\n"
+
+
+def test_a_missing_resource_reads_as_a_sentence(capsys):
+    run(Session("test"), raising(errors.MissingResourceError("no index at ix")))
+    assert capsys.readouterr().err == "error: no index at ix\n"
+
+
+def test_an_unexpected_error_is_one_line_and_points_at_debug(capsys, monkeypatch):
+    monkeypatch.delenv("TAMIS_DEBUG", raising=False)
+    assert run(Session("test"), raising(ZeroDivisionError("division\nby zero"))) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("error: ZeroDivisionError: division by zero")
+    assert "--debug" in said
+    assert "TAMIS_DEBUG=1" in said
+
+
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_debug_shows_the_traceback(by, capsys, monkeypatch):
+    monkeypatch.setenv("TAMIS_DEBUG", "1" if by == "variable" else "0")
+    assert run(Session("test"), raising(ZeroDivisionError("x")), debug=by == "option") == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "--debug" not in said
+
+
+@pytest.mark.parametrize(
+    ("resumable", "said"),
+    [(True, "error: interrupted: run the same command again to resume\n"), (False, "error: interrupted\n")],
+)
+def test_interrupt(resumable, said, capsys):
+    session = Session("test")
+    session.resumable = resumable
+    assert run(session, raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == said
+
+
+def test_a_signal_is_answered_at_once_and_its_handler_goes_away(capfd):
+    before = signal.getsignal(signal.SIGINT)
+    session = Session("test")
+    session.resumable = True
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run(session, lambda: os.kill(os.getpid(), signal.SIGINT)) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "stopping" in capfd.readouterr().err
+
+
+def test_a_reader_who_leaves_is_no_failure(built):
+    command = f"{sys.executable} -m tamis.cli search {built.index} --topics {built.topics} 2>&1 >&3 | cat >&2"
+    code = f"{{ {command}; }} 3>&1 | true"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {code}"], capture_output=True, text=True, check=False)
+    assert "error" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
