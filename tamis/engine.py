@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tamis.data.document import Document
 from tamis.errors import DataError, MissingResourceError, UsageError
 from tamis.events import Listener, ignore
-from tamis.indexer.layout import LUCENE, WORK, Manifest, Settings, check_format
+from tamis.indexer.layout import LUCENE, WORK, Manifest, Settings, check_files, check_format
 from tamis.indexer.lock import Pin, pin_newest
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tamis.indexer.foreign import ForeignDocuments
     from tamis.indexer.verify import VerifyReport
     from tamis.indexer.writer import AddReport, DeleteReport, Writer
-    from tamis.pipeline import Pipeline
+    from tamis.pipeline import Pipeline, Runner
     from tamis.ranking import Queries, Ranking
 
 DEFAULT_PIPELINE = "bm25"
@@ -68,6 +68,11 @@ def as_document(value: Document | Mapping[str, Any]) -> Document:
         DataError: the mapping holds no usable id or text.
     """
     if isinstance(value, Document):
+        if not value.id.isascii():
+            try:
+                value.id.encode()
+            except UnicodeEncodeError:
+                raise DataError(f"document id {value.id!r} holds a lone surrogate, which UTF-8 cannot") from None
         return value
     from tamis.data.jsonl import document_from
 
@@ -82,7 +87,9 @@ class Index:
         self._threads, self._listener = threads, listener
         self._lock = threading.RLock()
         self._parts: dict[str, Any] = {}
+        self._runner: Runner | None = None
         self._pin: Pin | None = None
+        self._closed = False
         self._documents: DocumentStore | ForeignDocuments
         self._open()
 
@@ -141,6 +148,7 @@ class Index:
     def _open(self) -> None:
         from tamis.indexer.foreign import ForeignDocuments, is_lucene_folder
 
+        self._closed = False
         try:
             check_format(self.path)
         except DataError:
@@ -152,6 +160,11 @@ class Index:
         from tamis.indexer.documents import DocumentStore
 
         self._pin = pin_newest(self.path)
+        try:
+            check_files(self.path, self._pin.manifest)
+        except BaseException:
+            self.close()
+            raise
         self._documents = DocumentStore(self.path, self._pin.manifest)
 
     def close(self) -> None:
@@ -160,9 +173,15 @@ class Index:
             for part in self._parts.values():
                 part.close()
             self._parts.clear()
+            self._runner = None
             if self._pin is not None:
                 self._pin.close()
                 self._pin = None
+            self._closed = True
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError(f"{self.path}: the index is closed; open it again with tamis.open")
 
     def refresh(self) -> int:
         """Move to the newest generation, and return its number."""
@@ -180,6 +199,8 @@ class Index:
         self.close()
 
     def __repr__(self) -> str:
+        if self._closed:
+            return f"<tamis.Index {str(self.path)!r}, closed>"
         return f"<tamis.Index {str(self.path)!r}, generation {self.generation}, {len(self):,} rows>"
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -191,13 +212,15 @@ class Index:
         Raises:
             UsageError: the index is closed, or is a bare Lucene index, which has none.
         """
+        self._require_open()
         if self._pin is None:
-            raise UsageError(f"{self.path}: the index is closed, or was not made by Tamis and is read-only")
+            raise UsageError(f"{self.path} was not made by Tamis: it has no manifest, and is read-only")
         return self._pin.manifest
 
     @property
     def generation(self) -> int:
         """Number of the open generation; 0 is the empty index. A bare Lucene index has generation 0."""
+        self._require_open()
         return self._pin.manifest.generation if self._pin else 0
 
     @property
@@ -222,6 +245,7 @@ class Index:
         from tamis.indexer.lucene.part import LucenePart
 
         with self._lock:
+            self._require_open()
             if name not in self._parts:
                 if self._pin is None:
                     if name != "lucene":
@@ -273,12 +297,14 @@ class Index:
             UsageError: `k`, or the pipeline, is wrong.
             MissingResourceError: a part that the pipeline names is not in the index.
         """
-        from tamis.pipeline import Pipeline, run
+        from tamis.pipeline import Runner
         from tamis.ranking import Queries, check_k
 
         check_k(k)
         batch = Queries.of(queries)
-        return run(Pipeline.of(pipeline), self, batch, k, listener=listener or self._listener)
+        with self._lock:
+            runner = self._runner = self._runner or Runner(self)
+        return runner.run(pipeline, batch, k, listener=listener or self._listener)
 
     def search(self, query: str, k: int = 10, *, pipeline: str | Pipeline = DEFAULT_PIPELINE) -> list[SearchHit]:
         """Return the best `k` results of one query, with their documents; arguments as in `rank`."""
@@ -319,8 +345,9 @@ class Index:
     def _writer(self) -> Writer:
         from tamis.indexer.writer import Writer
 
+        self._require_open()
         if self._pin is None:
-            raise UsageError(f"{self.path}: the index is closed, or was not made by Tamis and is read-only")
+            raise UsageError(f"{self.path} was not made by Tamis and is read-only")
         return Writer(self.path, threads=self._threads, listener=self._listener)
 
     def add(

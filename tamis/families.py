@@ -33,7 +33,10 @@ ENTRY_POINTS = "tamis.families"
 
 _BUILTIN: dict[str, str] = {
     "bm25": "tamis.retrievers.bm25:BM25",
+    "firstp": "tamis.retrievers.passages:FirstP",
+    "maxp": "tamis.retrievers.passages:MaxP",
     "ql": "tamis.retrievers.ql:QueryLikelihood",
+    "sump": "tamis.retrievers.passages:SumP",
 }
 
 

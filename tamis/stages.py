@@ -19,7 +19,11 @@ RowMask = NDArray[np.bool_]
 
 @runtime_checkable
 class Retriever(Protocol):
-    """Fills the ranking."""
+    """Fills the ranking.
+
+    The first 100 of 1000 results are taken to be its best 100, so that one run may serve several depths. A retriever for which
+    that does not hold (an approximate search that looks harder for more results) sets ``depth_dependent = True``.
+    """
 
     def retrieve(self, queries: Queries, k: int, *, mask: RowMask | None = None) -> Ranking:
         """Return the best `k` rows a query (fewer where fewer match), in rank order.
@@ -49,6 +53,14 @@ class QueryStage(Protocol):
 
     def rewrite(self, state: State) -> Queries:
         """Return the queries for the stages that follow; ids and their order stay."""
+
+
+@runtime_checkable
+class Grouper(Protocol):
+    """Turns rows into fewer things, such as passages into their documents."""
+
+    def group(self, ranking: Ranking) -> Ranking:
+        """Return a ranking of the groups, best first, over their own document space; `query_ids` stay."""
 
 
 class DocumentView(DocumentSpace, Protocol):

@@ -26,7 +26,7 @@ import numpy as np
 from tamis.errors import UnknownNameError
 from tamis.families import Address, families, family, open_model, parse_options
 from tamis.ranking import Queries, Ranking
-from tamis.stages import QueryStage, Rescorer, Retriever
+from tamis.stages import Grouper, QueryStage, Rescorer, Retriever
 
 
 class FamilyConformance:
@@ -88,8 +88,8 @@ class FamilyConformance:
         return open_model(self.source(), self.address)
 
     def test_opens_as_a_stage(self) -> None:
-        """What it opens can retrieve, re-score or rewrite."""
-        assert isinstance(self._model(), (Retriever, Rescorer, QueryStage))
+        """What it opens can retrieve, re-score, rewrite or group."""
+        assert isinstance(self._model(), (Retriever, Rescorer, QueryStage, Grouper))
 
     def test_retrieves_in_order(self) -> None:
         """At most k rows a query, best first, no row twice, all of them in the space."""

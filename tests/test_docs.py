@@ -41,7 +41,9 @@ def run_console(code: str, where: str) -> None:
         done = subprocess.run(
             ["bash", "-c", command], capture_output=True, text=True, timeout=180, env=environment, check=False
         )
-        assert done.returncode == 0, f"{where}: {shlex.quote(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, (
+            f"{where}: {shlex.quote(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+        )
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)

@@ -8,7 +8,17 @@ import sys
 
 import tamis
 
-HEAVY = ("torch", "pyarrow", "scipy", "jpype", "faiss", "transformers", "sentence_transformers", "ir_measures", "pandas")
+HEAVY = (
+    "torch",
+    "pyarrow",
+    "scipy",
+    "jpype",
+    "faiss",
+    "transformers",
+    "sentence_transformers",
+    "ir_measures",
+    "pandas",
+)
 
 
 def loaded_by(code: str) -> list[str]:

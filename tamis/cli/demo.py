@@ -42,6 +42,7 @@ def demo(
     """
     from tamis.cli.drawing import write_tables
     from tamis.data.demo import demo_qrels, demo_topics
+    from tamis.data.runs import read_runs
     from tamis.eval import compare, evaluate, summary_table
 
     _check_folder(output, force=force)
@@ -50,8 +51,8 @@ def demo(
     with _open_index(session, output / "index", force=force, threads=threads) as index:
         _write_judgements(output, queries, qrels)
         rankings = {name: index.rank(queries, _K, pipeline=pipeline) for name, pipeline in SYSTEMS.items()}
-        _write_runs(session, output, index, rankings)
-        comparison = compare(evaluate(qrels, rankings, MEASURES), "bm25")
+        runs = _write_runs(session, output, index, rankings)
+        comparison = compare(evaluate(qrels, read_runs(runs, exact=False), MEASURES), "bm25")
         session.metrics.update(comparison.evaluation.to_dict(), documents=len(index))
         del session.metrics["warnings"]
         session.resolved.update(systems=SYSTEMS, generation=index.generation)
@@ -112,7 +113,7 @@ def _write_judgements(folder: Path, queries: Queries, qrels: Qrels) -> None:
         handle.writelines(f"{query} 0 {document} {grade}\n" for query, document, grade in qrels.triples())
 
 
-def _write_runs(session: Session, folder: Path, index: Index, rankings: dict[str, Ranking]) -> None:
+def _write_runs(session: Session, folder: Path, index: Index, rankings: dict[str, Ranking]) -> list[Path]:
     from tamis.cli.run_output import provenance
     from tamis.data.runs import write_run
 
@@ -123,6 +124,7 @@ def _write_runs(session: Session, folder: Path, index: Index, rankings: dict[str
         path = folder / f"{name}.run"
         write_run(ranking, path, tag=name, manifest=manifest, overwrite=True)
         session.artifacts[name] = str(path)
+    return [folder / f"{name}.run" for name in rankings]
 
 
 def _show_sample(session: Session, index: Index) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
 from tamis.events import Advanced, CommitStep, Event, Finished, Started
@@ -121,8 +121,8 @@ class _Stage:
     label: str
     total: int | None
     unit: str
+    begun: float
     done: int = 0
-    begun: float = field(default_factory=time.monotonic)
 
 
 class LogLines:
@@ -140,7 +140,7 @@ class LogLines:
             if isinstance(event, Started):
                 label = _LABELS.get(event.stage, event.stage)
                 if label is not None:
-                    self._stages[event.stage] = _Stage(label, event.total, event.unit)
+                    self._stages[event.stage] = _Stage(label, event.total, event.unit, time.monotonic())
             elif isinstance(event, Advanced) and event.stage in self._stages:
                 self._stages[event.stage].done += event.count
             elif isinstance(event, Finished):

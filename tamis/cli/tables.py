@@ -45,7 +45,7 @@ def evaluate_files(
     check_ties(ties)
     rule: Any = ties
     judgements = read_qrels(qrels)
-    rankings = read_runs(runs, listener=session.listener)
+    rankings = read_runs(runs, exact=False, listener=session.listener)  # as any evaluator reads the files
     evaluation = evaluate(judgements, rankings, parsed, ties=rule, judged_only=judged_only)
     session.resolved.update(measures=[measure.name for measure in evaluation.measures], ties=ties)
     for warning in evaluation.warnings:

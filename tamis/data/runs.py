@@ -102,9 +102,7 @@ def read_run(path: str | Path, *, exact: bool = True, listener: Listener = ignor
     return _rankings([Path(path)], exact, listener)[0]
 
 
-def read_runs(
-    paths: Iterable[str | Path], *, exact: bool = True, listener: Listener = ignore
-) -> dict[str, Ranking]:
+def read_runs(paths: Iterable[str | Path], *, exact: bool = True, listener: Listener = ignore) -> dict[str, Ranking]:
     """Read runs over one shared space of document ids, so that they can be fused and compared.
 
     With a sidecar that belongs to it a run reads back as it was written: queries without results, exact scores, partial flags.

@@ -16,7 +16,7 @@ from tamis.executor import Receipts
 from tamis.files import sha256_json, sync_folder
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.layout import SEGMENTS, FileEntry, SegmentEntry
-from tamis.indexer.segment import DOCS, write_tables
+from tamis.indexer.segment import DOCS, FILTER, metadata_of, typed_column, write_tables
 
 SEGMENT_ROWS = 200_000
 SEGMENT_BYTES = 256 << 20
@@ -74,9 +74,7 @@ def _write(folder: Path, tables: list[Any], rows: NDArray[np.int64]) -> tuple[Se
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    # segments may have typed a filterable column differently: bring the tables under one schema
-    schema = pa.unify_schemas([table.schema for table in tables], promote_options="permissive")
-    tables = [table.cast(schema) for table in tables]
+    tables = _under_one_schema(tables)
     blank = sum(
         int(pc.sum(pc.and_(_blank(table["title"], pc), _blank(table["text"], pc))).as_py() or 0) for table in tables
     )
@@ -93,6 +91,21 @@ def _write(folder: Path, tables: list[Any], rows: NDArray[np.int64]) -> tuple[Se
         temporary.rename(final)
     sync_folder(folder / SEGMENTS)
     return SegmentEntry(identity, int(rows[0]), int(rows[-1]), len(rows), documents, blank), files
+
+
+def _under_one_schema(tables: list[Any]) -> list[Any]:
+    """Type anew, from the metadata, the filterable columns that segments have typed differently."""
+    for name in tables[0].column_names:
+        if not name.startswith(FILTER) or len({table.schema.field(name).type for table in tables}) == 1:
+            continue
+        key = name.removeprefix(FILTER)
+        values = [metadata_of(text).get(key) for table in tables for text in table["metadata"].to_pylist()]
+        column, start = typed_column(values), 0
+        for i, table in enumerate(tables):
+            place = table.schema.get_field_index(name)
+            tables[i] = table.set_column(place, name, column.slice(start, table.num_rows))
+            start += table.num_rows
+    return tables
 
 
 def _blank(column: Any, pc: Any) -> Any:

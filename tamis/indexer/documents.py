@@ -141,9 +141,24 @@ class DocumentStore:
             found[hit] = self.rows_at(positions)
         return found
 
+    @property
+    def has_passages(self) -> bool:
+        """Whether a row is a passage rather than a whole document."""
+        return self.manifest.settings.passages is not None
+
+    def parents(self, rows: Rows) -> Rows:
+        """Return the first row of the document that each row belongs to."""
+        positions = self.positions_of(np.asarray(rows, np.int64))
+        which = np.searchsorted(self._starts, positions, "right") - 1
+        found = np.empty(len(positions), np.int64)
+        for number in np.unique(which).tolist():
+            chosen = which == number
+            found[chosen] = self._segments[number].first_rows[positions[chosen] - self._starts[number]]
+        return found
+
     def document_rows(self, ids: Sequence[str]) -> list[Rows]:
         """Return all live rows of each document, in order; empty where it is not held."""
-        chunked = self.manifest.settings.passages is not None
+        chunked = self.has_passages
         first = self.rows([f"{doc_id}#0" for doc_id in ids] if chunked else ids)
         if not chunked:
             return [np.array([row], np.int64) if row >= 0 else np.zeros(0, np.int64) for row in first.tolist()]

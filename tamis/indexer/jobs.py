@@ -26,13 +26,14 @@ from tamis.data.passages import Chunker
 from tamis.errors import DataError
 from tamis.events import Advanced, Finished, Listener, Started, Warned
 from tamis.executor import Executor, Receipts, run_chunks
-from tamis.files import sha256_json, sync_folder, write_array
+from tamis.files import sha256_json, storage_errors, sync_folder, write_array
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.layout import SEGMENTS, WORK, FileEntry, SegmentEntry, Settings
-from tamis.indexer.segment import DOCS, Segment, SegmentWriter, hash_ids
+from tamis.indexer.segment import DOCS, Segment, SegmentWriter, hash_ids, size_of
 
 CHUNK_DOCUMENTS = 50_000
 CHUNK_CHARACTERS = 48 << 20
+_EXAMPLES = 5
 
 
 @dataclass(slots=True)
@@ -96,7 +97,10 @@ class Ingest:
         self._receipts = Receipts(self.folder / "receipts")
         self._chunker = Chunker.parse(settings.passages) if settings.passages else None
         self._seen = SeenIds()
+        self._written: list[Segment] = []
         self.chunks: list[Chunk] = []
+        self.duplicates = 0
+        self.duplicate_ids: list[str] = []
 
     def lucene_folder(self, number: int) -> Path:
         """Return where the Lucene index of a chunk is made."""
@@ -104,7 +108,8 @@ class Ingest:
 
     def run(self, documents: Iterable[Document], *, total: int | None = None) -> None:
         """Read the whole stream and build every chunk that has no receipt."""
-        (self.folder / "receipts").mkdir(parents=True, exist_ok=True)
+        with storage_errors(self.folder):
+            (self.folder / "receipts").mkdir(parents=True, exist_ok=True)
         self._listener(Started("documents", total, "docs"))
         self._listener(Started("lucene", total, "docs"))
         work = run_chunks(
@@ -146,28 +151,34 @@ class Ingest:
                 taken = list(_take(documents))
                 if not taken:
                     break
-                made = self._write_chunk(number, taken, next_row, read)
-                if made is None:  # nothing but duplicates
+                kept, repeated = self._first_of_each(taken)
+                if not kept:
+                    self._count_duplicates(len(repeated), repeated)
+                    self._listener(Advanced("documents", len(taken)))
                     read += len(taken)
                     continue
-                chunk = made
+                with storage_errors(self._segments_folder):
+                    chunk = self._write_chunk(number, kept, next_row, read + len(taken), repeated)
+            self._count_duplicates(chunk.duplicates, chunk.examples)
             self._listener(Advanced("documents", chunk.read - read))
             read, next_row = chunk.read, chunk.segment.last_row + 1
-            if chunk.segment.rows:
-                self._seen.add(np.asarray(Segment(self._segments_folder / chunk.segment.id).id_hashes))
+            self._written.append(Segment(self._segments_folder / chunk.segment.id))
+            self._seen.add(np.asarray(self._written[-1].id_hashes))
             self.chunks.append(chunk)
             yield chunk
         self._listener(Finished("documents"))
 
-    def _write_chunk(self, number: int, taken: list[Document], next_row: int, read: int) -> Chunk | None:
-        kept, duplicates, examples = self._first_of_each(taken)
-        if duplicates and not self._duplicates_reported:
-            self._duplicates_reported = True
+    def _count_duplicates(self, count: int, examples: list[str]) -> None:
+        if count and not self.duplicates:
             self._listener(
                 Warned(
                     "duplicate-ids", f"document ids occur more than once, first {examples[0]!r}: the first one is kept"
                 )
             )
+        self.duplicates += count
+        self.duplicate_ids = [*self.duplicate_ids, *examples][:_EXAMPLES]
+
+    def _write_chunk(self, number: int, kept: list[Document], next_row: int, read: int, repeated: list[str]) -> Chunk:
         replaced = self._replaced(kept)
         if len(replaced):
             write_array(self.folder / f"replaced-{number:05d}.npy", replaced)
@@ -180,9 +191,6 @@ class Ingest:
             writer.add(row, passages)
             row += len(passages)
         empty = sum(1 for document in kept if not document.text.strip() and not document.title.strip())
-        if not kept:
-            shutil.rmtree(temporary)
-            return None
         files = writer.finish()
         identity = sha256_json([files[DOCS].sha256, next_row])[:32]
         final = self._segments_folder / identity
@@ -192,34 +200,32 @@ class Ingest:
             temporary.rename(final)
         sync_folder(self._segments_folder)
         entry = SegmentEntry(identity, next_row, row - 1, row - next_row, len(kept), empty)
-        chunk = Chunk(number, entry, files, read + len(taken), duplicates, len(replaced), examples)
+        chunk = Chunk(number, entry, files, read, len(repeated), len(replaced), repeated[:_EXAMPLES])
         self._receipts.put(f"documents-{number:05d}", asdict(chunk))
         return chunk
 
-    _duplicates_reported = False
-
-    def _first_of_each(self, taken: list[Document]) -> tuple[list[Document], int, list[str]]:
+    def _first_of_each(self, taken: list[Document]) -> tuple[list[Document], list[str]]:
+        """Documents that this job has not taken yet, and the ids of the others."""
         unique: dict[str, Document] = {}
-        examples: list[str] = []
+        repeated: list[str] = []
         for document in taken:
             if document.id in unique:
-                examples.append(document.id)
+                repeated.append(document.id)
             else:
                 unique[document.id] = document
-        keys = [f"{doc_id}#0" for doc_id in unique] if self._chunker else list(unique)
-        suspects = np.flatnonzero(self._seen.may_hold(hash_ids(keys)))
-        for i in suspects.tolist():
-            if self._held_by_a_chunk(keys[i]):
-                doc_id = keys[i].removesuffix("#0") if self._chunker else keys[i]
-                examples.append(doc_id)
-                del unique[doc_id]
-        return list(unique.values()), len(taken) - len(unique), examples[:5]
-
-    def _held_by_a_chunk(self, key: str) -> bool:
-        hashes = hash_ids([key])
-        return any(
-            Segment(self._segments_folder / chunk.segment.id).find([key], hashes)[0] >= 0 for chunk in self.chunks
-        )
+        doc_ids = list(unique)
+        hashes = hash_ids([f"{doc_id}#0" for doc_id in doc_ids] if self._chunker else doc_ids)
+        suspects = np.flatnonzero(self._seen.may_hold(hashes))
+        if len(suspects):
+            chosen = [doc_ids[i] for i in suspects.tolist()]
+            keys = [f"{doc_id}#0" for doc_id in chosen] if self._chunker else chosen
+            held = np.zeros(len(chosen), np.bool_)
+            for segment in self._written:
+                held |= segment.find(keys, hashes[suspects]) >= 0
+            for i in np.flatnonzero(held).tolist():
+                repeated.append(chosen[i])
+                del unique[chosen[i]]
+        return list(unique.values()), repeated
 
     def _replaced(self, kept: list[Document]) -> NDArray[np.int64]:
         if not len(self._store):
@@ -231,15 +237,19 @@ class Ingest:
 
     def _build_lucene(self, chunk: Chunk) -> dict[str, int]:
         from tamis.indexer.lucene.build import build_chunk
+        from tamis.indexer.lucene.failures import java_errors
         from tamis.indexer.lucene.feed import lucene_fields, segment_batches
 
         folder = self.lucene_folder(chunk.number)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
         segment = Segment(self._segments_folder / chunk.segment.id)
         fields = lucene_fields(self._settings)
         batches = segment_batches(segment, chunk.segment.first_row, fields)
-        return build_chunk(folder, batches, fields, self._settings.analyzer)
+        with storage_errors(folder), java_errors(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            built = build_chunk(folder, batches, fields, self._settings.analyzer)
+            sync_folder(self.folder)  # before the receipt says that it is there
+        return built
 
 
 def _take(documents: Iterator[Document]) -> Iterator[Document]:
@@ -247,6 +257,6 @@ def _take(documents: Iterator[Document]) -> Iterator[Document]:
     characters = 0
     for count, document in enumerate(documents, 1):
         yield document
-        characters += len(document.text)
+        characters += size_of(document)
         if count >= CHUNK_DOCUMENTS or characters >= CHUNK_CHARACTERS:
             return

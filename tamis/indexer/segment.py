@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.data.document import Document
+from tamis.data.sources import replace_surrogates
 from tamis.errors import CorruptIndexError, DataError
 from tamis.files import sync_folder, sync_tree, write_array, write_json
 from tamis.indexer.layout import FileEntry, Settings
@@ -33,11 +35,16 @@ LAYOUT_FILE = "layout.json"
 ID_HASH = "id_hash.npy"
 ID_PLACE = "id_place.npy"
 ROWS = "rows.npy"
+FILTER = "filter:"
 
 BATCH_ROWS = 8192
 BATCH_BYTES = 32 << 20
 _STRINGS = ("id", "title", "text", "metadata")
 _MAX_TEXT = (1 << 31) - (64 << 20)
+MAX_ID_BYTES = 32_000
+"""Lucene's limit of a term is 32,766 bytes."""
+
+_encode_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False).encode
 
 
 def hash_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
@@ -45,6 +52,20 @@ def hash_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
     digest = hashlib.blake2b
     joined = b"".join([digest(doc_id.encode(), digest_size=8).digest() for doc_id in ids])
     return np.frombuffer(joined, "<u8").astype(np.uint64)
+
+
+def size_of(value: Any) -> int:
+    """Return about how many characters a document, or a metadata value, holds; memory is bounded by it."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Document):
+        size = len(value.text) + len(value.title)
+        return size + size_of(value.metadata) if value.metadata else size
+    if isinstance(value, Mapping):
+        return sum(len(str(key)) + size_of(item) for key, item in value.items())
+    if isinstance(value, list):
+        return sum(map(size_of, value))
+    return 8
 
 
 class SegmentWriter:
@@ -63,10 +84,15 @@ class SegmentWriter:
 
     def add(self, first_row: int, passages: Sequence[Document]) -> None:
         """Add one document's rows, numbered from `first_row`."""
-        size = sum(len(p.text) + len(p.title) for p in passages)
+        size = sum(map(size_of, passages))
         if size > _MAX_TEXT // 4:
             raise DataError(
                 f"document {passages[0].id!r} has {size:,} characters; at most {_MAX_TEXT // 4:,} are supported"
+            )
+        longest = passages[-1].id
+        if len(longest) > MAX_ID_BYTES // 4 and len(longest.encode()) > MAX_ID_BYTES:
+            raise DataError(
+                f"document id {longest[:40]!r}… has {len(longest.encode()):,} bytes; at most {MAX_ID_BYTES:,} are supported"
             )
         if self._pending_rows and (
             self._pending_rows + len(passages) > BATCH_ROWS or self._pending_bytes + size > BATCH_BYTES
@@ -81,16 +107,15 @@ class SegmentWriter:
 
         rows = [(doc, first) for numbered, first in self._pending for _, doc in numbered]
         docs = [doc for doc, _ in rows]
-        encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
         columns: dict[str, Any] = {
             "id": pa.array([d.id for d in docs], pa.string()),
-            "title": pa.array([d.title for d in docs], pa.string()),
-            "text": pa.array([d.text for d in docs], pa.string()),
-            "metadata": pa.array([encode(dict(d.metadata)) if d.metadata else "" for d in docs], pa.string()),
+            "title": _strings([d.title for d in docs]),
+            "text": _strings([d.text for d in docs]),
+            "metadata": _strings([_metadata_text(d) for d in docs]),
             "document": pa.array([first for _, first in rows], pa.int64()),
         }
         for name in self._extra:
-            columns[f"field:{name}"] = pa.array([_field_text(d.metadata.get(name)) for d in docs], pa.string())
+            columns[f"field:{name}"] = _strings([_field_text(d.metadata.get(name)) for d in docs])
         for name, values in self._filters.items():
             values.extend(d.metadata.get(name) for d in docs)
         self._tables.append(pa.table(columns))
@@ -103,11 +128,11 @@ class SegmentWriter:
 
         if self._pending:
             self._flush()
-        filters = {name: _typed(values, name) for name, values in self._filters.items()}
+        filters = {name: typed_column(values) for name, values in self._filters.items()}
         tables, start = [], 0
         for table in self._tables:
             for name, column in filters.items():
-                table = table.append_column(f"filter:{name}", column.slice(start, table.num_rows))
+                table = table.append_column(f"{FILTER}{name}", column.slice(start, table.num_rows))
             start += table.num_rows
             tables.append(table)
         return write_tables(self.folder, pa, tables, rows)
@@ -149,20 +174,42 @@ def _field_text(value: Any) -> str:
     return str(value)
 
 
-def _typed(values: list[Any], name: str) -> Any:
-    """A typed Arrow column: int64, float64, bool, list of strings, or strings where kinds are mixed."""
+def _strings(values: list[str | None]) -> Any:
+    """A string column; a lone surrogate, which UTF-8 cannot hold, becomes U+FFFD."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([None if v is None else replace_surrogates(v) for v in values], pa.string())
+
+
+def _metadata_text(document: Document) -> str:
+    if not document.metadata:
+        return ""
+    try:
+        return _encode_json(dict(document.metadata))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"document {document.id!r}: its metadata are no JSON values: {error}") from error
+
+
+def typed_column(values: list[Any]) -> Any:
+    """A typed Arrow column: bool, int64, float64, list of strings, strings where kinds are mixed, null where all are missing."""
     import pyarrow as pa
 
     kinds = {type(value) for value in values if value is not None}
-    if kinds <= {bool} and kinds:
+    if not kinds:
+        return pa.nulls(len(values))
+    if kinds == {bool}:
         return pa.array(values, pa.bool_())
-    if kinds <= {int} and all(abs(v) < 1 << 63 for v in values if v is not None):
+    if kinds == {int} and all(-(1 << 63) <= v < 1 << 63 for v in values if v is not None):
         return pa.array(values, pa.int64())
-    if kinds <= {int, float}:
+    if kinds <= {int, float} and all(abs(v) <= sys.float_info.max for v in values if v is not None):
         return pa.array([None if v is None else float(v) for v in values], pa.float64())
-    if kinds <= {list}:
-        return pa.array([None if v is None else [_field_text(i) for i in v] for v in values], pa.list_(pa.string()))
-    return pa.array([None if v is None else _field_text(v) for v in values], pa.string())
+    if kinds == {list}:
+        lists = [None if v is None else [replace_surrogates(_field_text(i)) for i in v] for v in values]
+        return pa.array(lists, pa.list_(pa.string()))
+    return _strings([None if v is None else _field_text(v) for v in values])
 
 
 def _buffer_places(path: Path, pa: Any) -> dict[str, Any]:

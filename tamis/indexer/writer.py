@@ -23,7 +23,7 @@ from tamis.data.document import Document
 from tamis.errors import CorruptIndexError, DataError, OutputExistsError
 from tamis.events import Listener, ignore
 from tamis.executor import Executor, Threads
-from tamis.files import atomic_write, sha256_json, storage_errors
+from tamis.files import atomic_write, sha256_json, storage_errors, sync_folder
 from tamis.indexer.commit import Change, commit
 from tamis.indexer.compaction import compacted_segments
 from tamis.indexer.documents import DocumentStore
@@ -36,6 +36,7 @@ from tamis.indexer.layout import (
     WORK,
     Manifest,
     Settings,
+    check_files,
     check_format,
     format_text,
     generations,
@@ -43,7 +44,7 @@ from tamis.indexer.layout import (
     parse_manifest,
     publish_manifest,
 )
-from tamis.indexer.lock import WriterLock
+from tamis.indexer.lock import LOCK, WriterLock
 
 DEFAULT_THREADS = 2
 
@@ -85,28 +86,55 @@ class DeleteReport:
 def create_index(folder: Path, settings: Settings, *, overwrite: bool = False) -> Manifest:
     """Make an empty index (generation 0) in `folder`.
 
+    A kill at any instant leaves the old index, or a folder that the same call makes an index of.
+
     Raises:
         OutputExistsError: the folder holds something already.
+        IndexLockedError: another process writes there.
+        StorageError: the disk refuses a write.
     """
-    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
-        unfinished = folder.is_dir() and (folder / FORMAT).exists() and not generations(folder)
-        if not (overwrite or unfinished):
-            raise OutputExistsError(
-                f"{folder} exists and is not empty: choose another folder, or pass --force to replace it"
-            )
-        if not unfinished and not (folder / FORMAT).exists():
-            raise OutputExistsError(f"{folder} is not a Tamis index, so it is not replaced: remove it yourself")
-        with WriterLock(folder):
-            shutil.rmtree(folder)
+    _check_free(folder, overwrite=overwrite)
     with storage_errors(folder):
-        for part in (MANIFESTS, SEGMENTS, WORK):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / FORMAT, text=True) as handle:
-            handle.write(format_text())
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    manifest = Manifest(uuid.uuid4().hex, 0, created, __version__, settings)
-    publish_manifest(folder, manifest)
-    return manifest
+        folder.mkdir(parents=True, exist_ok=True)
+        with WriterLock(folder):
+            _check_free(folder, overwrite=overwrite)  # another process may have made one meanwhile
+            _erase(folder)
+            with atomic_write(folder / FORMAT, text=True) as handle:
+                handle.write(format_text())
+            for part in (MANIFESTS, SEGMENTS, WORK):
+                (folder / part).mkdir(exist_ok=True)
+            sync_folder(folder)
+            sync_folder(folder.absolute().parent)
+            created = datetime.now(UTC).isoformat(timespec="seconds")
+            manifest = Manifest(uuid.uuid4().hex, 0, created, __version__, settings)
+            publish_manifest(folder, manifest)
+            return manifest
+
+
+def _check_free(folder: Path, *, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputExistsError(f"{folder} is a file: choose another folder")
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(f".{FORMAT}.")}
+    if FORMAT in names:
+        if generations(folder) and not overwrite:
+            raise OutputExistsError(
+                f"{folder} is an index already: choose another folder, or pass --force to replace it"
+            )
+    elif names - {LOCK}:
+        raise OutputExistsError(
+            f"{folder} is not empty and not a Tamis index, so it is not replaced: choose another folder"
+        )
+
+
+def _erase(folder: Path) -> None:
+    """Empty an index folder; the newest manifest goes last of all manifests, and only then what it names."""
+    for generation in generations(folder):
+        manifest_path(folder, generation).unlink()
+    for path in folder.iterdir():
+        if path.name not in (FORMAT, LOCK):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def newest_manifest(folder: Path) -> Manifest:
@@ -129,6 +157,7 @@ class Writer:
 
     Raises:
         IndexLockedError: another writer holds the index.
+        CorruptIndexError: the newest generation is damaged.
     """
 
     def __init__(self, folder: Path, *, threads: int = DEFAULT_THREADS, listener: Listener = ignore) -> None:
@@ -139,6 +168,7 @@ class Writer:
         self._lock = WriterLock(folder)
         try:
             self.manifest = newest_manifest(folder)
+            check_files(folder, self.manifest)
         except BaseException:
             self._lock.close()
             raise
@@ -171,7 +201,7 @@ class Writer:
         """
         identity = sha256_json(fingerprint)[:32] if fingerprint is not None else None
         if identity and self._holds_just(identity):
-            clear_jobs(self.folder)
+            self.collect()  # the kill may have come between the commit and the clearing up
             return AddReport(self.manifest.generation, unchanged=True)
         job = (
             f"{self.manifest.generation + 1}-{identity}"
@@ -184,15 +214,13 @@ class Writer:
         ingest = Ingest(
             self.folder, job, store, self.manifest.settings, executor=self._executor, listener=self._listener
         )
-        with storage_errors(self.folder):
-            try:
-                ingest.run(stream, total=total)
-            except BaseException:
-                if identity is None:
-                    ingest.clear()
-                    collect(self.folder, self.manifest)
-                raise
+        try:
+            ingest.run(stream, total=total)
             return self._commit_ingest(ingest, fingerprint, identity)
+        except BaseException:
+            if identity is None:  # nobody can resume it
+                self.collect()
+            raise
 
     def _commit_ingest(self, ingest: Ingest, fingerprint: Mapping[str, Any] | None, identity: str | None) -> AddReport:
         chunks = ingest.chunks
@@ -200,7 +228,7 @@ class Writer:
             "documents": sum(chunk.segment.documents for chunk in chunks),
             "rows": sum(chunk.segment.rows for chunk in chunks),
             "empty": sum(chunk.segment.empty for chunk in chunks),
-            "duplicates": sum(chunk.duplicates for chunk in chunks),
+            "duplicates": ingest.duplicates,
             "replaced": sum(chunk.replaced for chunk in chunks),
         }
         change = Change(
@@ -217,14 +245,13 @@ class Writer:
         )
         self.manifest = commit(self.folder, self.manifest, change, listener=self._listener)
         ingest.clear()
-        examples = tuple(itertools.chain.from_iterable(chunk.examples for chunk in chunks))[:5]
         return AddReport(
             self.manifest.generation,
             documents=totals["documents"],
             rows=totals["rows"],
             empty=totals["empty"],
             duplicates=totals["duplicates"],
-            duplicate_ids=examples,
+            duplicate_ids=tuple(ingest.duplicate_ids),
             replaced=totals["replaced"],
         )
 
@@ -243,8 +270,7 @@ class Writer:
         rows = np.concatenate([*found, np.zeros(0, np.int64)])
         if len(rows):
             change = Change(deleted=rows, counts={"deleted": len(rows)})
-            with storage_errors(self.folder):
-                self.manifest = commit(self.folder, self.manifest, change, listener=self._listener)
+            self.manifest = commit(self.folder, self.manifest, change, listener=self._listener)
         return DeleteReport(self.manifest.generation, len(rows), missing)
 
     def compact(self) -> Manifest:

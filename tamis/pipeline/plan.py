@@ -5,6 +5,7 @@ The rules:
 - A model retrieves while there is no ranking yet (at the head, or inside a fusion at the head); after ``>>`` it re-scores.
 - A retriever at the head goes as deep as the cut on it, or else to the `k` of the whole run; so does a fusion at the head. The
   inputs of a fusion at the head go as deep as their own cut, or else to `k`, at least `FUSION_DEPTH`.
+- A stage that groups rows into documents is given at least `FUSION_DEPTH` rows a query where no cut says otherwise.
 - ``?depth=n`` on a re-scoring model limits it to the first n candidates; the rest follows below, see `rescore_top`.
 - A query stage changes the queries of the stages after it in the same chain; the ranking stays. Behind a fusion the queries are
   again those that entered it.
@@ -20,13 +21,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tamis.errors import UsageError
-from tamis.families import Address
+from tamis.families import Address, family
 from tamis.pipeline.expressions import Cut, Interleave, Model, Opened, Pipeline, Rrf, Scale, Sum, Then
 from tamis.pipeline.names import split_depth
 from tamis.pipeline.steps import (
     AddUp,
     FuseRanks,
     Given,
+    Group,
     Keep,
     Plan,
     Rescore,
@@ -38,7 +40,7 @@ from tamis.pipeline.steps import (
     Weigh,
 )
 from tamis.ranking import check_k
-from tamis.stages import QueryStage, Rescorer, Retriever
+from tamis.stages import Grouper, QueryStage, Rescorer, Retriever
 
 FUSION_DEPTH = 1000
 """How deep the inputs of a fusion at the head go at least: the depth of TREC runs."""
@@ -108,7 +110,9 @@ class _Planner:
         if isinstance(node, (Model, Opened)):
             return self.stage(node, flow, depth)
         if isinstance(node, Then):
-            middle = self.apply(node.first, flow, base, base)
+            # documents are fewer than the passages that they are made of
+            reach = max(base, FUSION_DEPTH) if self.groups(node.second) else base
+            middle = self.apply(node.first, flow, reach, reach)
             return self.apply(node.second, middle, depth, base)
         if isinstance(node, Cut):
             inner = self.apply(node.inner, flow, node.k, base)
@@ -122,6 +126,14 @@ class _Planner:
         if isinstance(node, (Sum, Rrf, Interleave)):
             return self.fusion(node, flow, depth, base)
         raise UsageError(f"{node!r} is not a pipeline")
+
+    def groups(self, node: Pipeline) -> bool:
+        """Whether `node` is a stage that groups rows, with or without a cut."""
+        while isinstance(node, (Cut, Scale)):
+            node = node.inner
+        if isinstance(node, Model):
+            return hasattr(family(split_depth(node.address)[0].family), "group")
+        return isinstance(node, Opened) and isinstance(node.stage, Grouper)
 
     def fusion(self, node: Sum | Rrf | Interleave, flow: _Flow, depth: int, base: int) -> _Flow:
         deep = max(base, FUSION_DEPTH)
@@ -151,6 +163,10 @@ class _Planner:
             return replace(flow, ranking=self.retrieve(stage, flow.queries, depth))
         if flow.ranking is not None and isinstance(found, Rescorer):
             return replace(flow, ranking=self.add(Rescore((flow.queries, flow.ranking), stage, limit)))
+        if flow.ranking is not None and isinstance(found, Grouper):
+            if limit is not None:
+                raise UsageError(f"{name}: depth limits what is re-scored, but this stage groups rows")
+            return replace(flow, ranking=self.add(Group((flow.ranking,), stage)))
         if isinstance(found, QueryStage):
             if limit is not None:
                 raise UsageError(f"{name}: depth limits what is re-scored, but this stage rewrites the queries")
@@ -160,12 +176,14 @@ class _Planner:
             raise UsageError(
                 f"{name} re-scores candidates: put a retriever before it, for example bm25 % 100 >> {name}"
             )
+        if isinstance(found, Grouper):
+            raise UsageError(f"{name} groups results: put a retriever before it, for example bm25 >> {name}")
         if isinstance(found, Retriever):
             raise UsageError(
                 f"{name} only retrieves, and cannot re-score what stands before '>>': put it at the head, or fuse the two, "
                 f"for example rrf(bm25, {name})"
             )
-        raise UsageError(f"{name}: {type(found).__name__} neither retrieves, re-scores nor rewrites queries")
+        raise UsageError(f"{name}: {type(found).__name__} neither retrieves, re-scores, groups nor rewrites queries")
 
     def retrieve(self, stage: Stage, queries: int, depth: int) -> int:
         if getattr(stage.object, "depth_dependent", False):

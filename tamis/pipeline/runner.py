@@ -19,6 +19,7 @@ from tamis.pipeline.steps import (
     AddUp,
     FuseRanks,
     Given,
+    Group,
     Keep,
     Plan,
     Rescore,
@@ -153,6 +154,10 @@ class _Work:
                 return self.rescore(stage, self.text(queries), self.ranking(ranking), limit)
             case Rewrite((queries, *ranking), stage):
                 return self.rewrite(stage, State(self.text(queries), self.ranking(ranking[0]) if ranking else None))
+            case Group((ranking,), stage):
+                grouped: Ranking = stage.object.group(self.ranking(ranking))
+                _same_queries(stage.name, self.ranking(ranking).query_ids, grouped.query_ids)
+                return grouped
             case Keep((ranking,), k):
                 return self.ranking(ranking).cut(k)
             case Weigh((ranking,), weight):

@@ -65,6 +65,16 @@ class Rewrite(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class Group(Step):
+    """Inputs: ranking."""
+
+    stage: Stage
+
+    def __str__(self) -> str:
+        return f"{self.stage.name} groups [{self.inputs[0]}]"
+
+
+@dataclass(frozen=True, slots=True)
 class Keep(Step):
     """Inputs: ranking."""
 

@@ -60,7 +60,7 @@ def test_unknown_command_names_the_nearest(tamis):
         (["search", "ix", "q", "--pipline", "ql"], "--pipeline"),
         (["--verson"], "--version"),
         (["index", "corpus"], "--output"),
-        (["search", "ix", "q", "-k", "ten"], "ten"),
+        (["search", "ix", "q", "-k", "ten"], "'-k'"),
         (["inspect"], "INDEX"),
     ],
 )

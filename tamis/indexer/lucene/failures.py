@@ -44,7 +44,9 @@ def _typed(error: Any, folder: Path) -> TamisError | None:
     while error is not None:
         message = str(error.getMessage() or error)
         if isinstance(error, java("java.lang.OutOfMemoryError")):
-            return PrerequisiteError(f"Java ran out of memory ({message}): set {HEAP_VARIABLE} higher, for example to 2g")
+            return PrerequisiteError(
+                f"Java ran out of memory ({message}): set {HEAP_VARIABLE} higher, for example to 2g"
+            )
         if isinstance(error, java("org.apache.lucene.store.LockObtainFailedException")):
             return IndexLockedError(f"{folder} is being written by another Lucene writer: {message}")
         if isinstance(error, java("java.io.IOException")):

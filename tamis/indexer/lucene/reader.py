@@ -157,6 +157,7 @@ class LuceneReader:
         except (
             java("org.apache.lucene.queryparser.classic.ParseException"),
             java("java.lang.IllegalArgumentException"),  # a broken regular expression
+            java("org.apache.lucene.util.automaton.TooComplexToDeterminizeException"),
         ) as error:
             reason = " ".join(str(error.getMessage()).split())
             raise UsageError(f"query {text!r} is not in Lucene's query syntax: {reason}") from None

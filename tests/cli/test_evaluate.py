@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+
+import pytest
+
+# q1 ranks sieve (2) first, then cat or soup (1): worked out below from the run itself
+
+
+def ndcg(grades: list[int], ideal: list[int]) -> float:
+    def dcg(values: list[int]) -> float:
+        return sum(value / math.log2(rank + 1) for rank, value in enumerate(values, 1))
+
+    return dcg(grades) / dcg(ideal)
+
+
+def test_the_table_has_a_row_a_run(built, tamis):
+    done = tamis("evaluate", built.qrels, built.bm25, built.ql, "-m", "nDCG@10", "-m", "R@100")
+    assert done.code == 0
+    assert done.out.splitlines()[0].split() == ["system", "nDCG@10", "R@100"]
+    assert [line.split()[0] for line in done.out.splitlines()[2:4]] == ["bm25", "ql"]
+    assert "Means over 3 queries." in done.out
+    assert "warning: " in done.err
+
+
+def test_values_by_hand(built, tmp_path, tamis):
+    run = tmp_path / "hand.run"
+    run.write_text("q1 Q0 soup 1 3 t\nq1 Q0 sieve 2 2 t\nq2 Q0 cat 1 1 t\n")
+    done = tamis("evaluate", built.qrels, run, "-m", "nDCG@10", "-m", "RR", "--json", "-q")
+    metrics = done.envelope["metrics"]
+    first = ndcg([1, 2], [2, 1])
+    assert metrics["per_query"]["hand"]["q1"]["nDCG@10"] == pytest.approx(first)
+    assert metrics["systems"]["hand"]["nDCG@10"] == pytest.approx(first / 3)
+    assert metrics["systems"]["hand"]["RR"] == pytest.approx(1 / 3)
+    assert {w["code"] for w in done.envelope["warnings"]} >= {"queries_without_results"}
+
+
+def test_default_measures(built, tamis):
+    assert tamis("evaluate", built.qrels, built.bm25).out.splitlines()[0].split() == [
+        "system", "nDCG@10", "R@100", "AP", "RR@10",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "markdown", "latex"])
+def test_forms(form, built, tamis):
+    out = tamis("evaluate", built.qrels, built.bm25, "-m", "AP", "--format", form).out
+    if form == "json":
+        assert json.loads(out)["systems"]["bm25"]["AP"] > 0
+    elif form == "csv":
+        rows = list(csv.reader(io.StringIO(out)))
+        assert rows[0] == ["system", "AP"]
+        assert float(rows[1][1]) > 0
+    elif form == "markdown":
+        assert out.startswith("| system | AP |")
+    else:
+        assert out.startswith(r"\begin{tabular}")
+
+
+def test_per_query(built, tamis):
+    out = tamis("evaluate", built.qrels, built.bm25, "-m", "AP", "-q", "--format", "csv").out
+    assert [row[:2] for row in csv.reader(io.StringIO(out))] == [
+        ["system", "query"],
+        ["bm25", "q1"],
+        ["bm25", "q2"],
+        ["bm25", "q3"],
+    ]
+    both = tamis("evaluate", built.qrels, built.bm25, "-m", "AP", "-q").out
+    assert "q2" in both
+    assert "Means over 3 queries." in both
+
+
+def test_judged_only_says_so(built, tamis):
+    out = tamis("evaluate", built.qrels, built.bm25, "-m", "nDCG@10", "--judged-only").out
+    assert "judged_only=True" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-m", "nDGC@10"], "did you mean 'nDCG'"),
+        (["-m", "nDCG@0"], "cutoff"),
+        (["--ties", "stabel"], "did you mean 'stable'"),
+        (["--format", "jsn"], "did you mean 'json'"),
+    ],
+)
+def test_bad_options(options, said, built, tmp_path, tamis):
+    refused = tamis("evaluate", tmp_path / "not-looked-for", built.bm25, *options)
+    assert (refused.code, refused.out) == (2, "")
+    assert said in refused.err
+
+
+def test_missing_files(built, tmp_path, tamis):
+    assert tamis("evaluate", tmp_path / "no.qrels", built.bm25).code == 4
+    assert tamis("evaluate", built.qrels, tmp_path / "no.run").code == 4
