@@ -350,6 +350,12 @@ class Index:
             raise UsageError(f"{self.path} was not made by Tamis and is read-only")
         return Writer(self.path, threads=self._threads, listener=self._listener)
 
+    def _follow(self, writer: Writer) -> None:
+        """Move to the generation that `writer` made, and let go of the files of the one before."""
+        if writer.manifest.generation != self.generation:
+            self.refresh()
+            writer.collect()
+
     def add(
         self,
         documents: Iterable[Document | Mapping[str, Any]],
@@ -372,21 +378,21 @@ class Index:
         """
         with self._writer() as writer:
             report = writer.add(map(as_document, documents), fingerprint=fingerprint, total=total)
-        self.refresh()
+            self._follow(writer)
         return report
 
     def delete(self, ids: Iterable[str]) -> DeleteReport:
         """Delete documents by id and commit; ids that the index does not hold are reported."""
         with self._writer() as writer:
             report = writer.delete(list(ids))
-        self.refresh()
+            self._follow(writer)
         return report
 
     def compact(self) -> None:
         """Rewrite the index without its deleted rows; statistics forget them from here on."""
         with self._writer() as writer:
             writer.compact()
-        self.refresh()
+            self._follow(writer)
 
     def gc(self) -> list[str]:
         """Remove files that no generation needs; return their paths."""

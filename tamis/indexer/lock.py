@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -63,17 +64,15 @@ class WriterLock:
 
 
 class Pin:
-    """A reader's hold on one generation, with its manifest."""
+    """A reader's hold on one generation, with its manifest; let go by `close`, or when nothing refers to it any more."""
 
     def __init__(self, descriptor: int, manifest: Manifest) -> None:
-        self._descriptor = descriptor
+        self._release = weakref.finalize(self, os.close, descriptor)
         self.manifest = manifest
 
     def close(self) -> None:
         """Let the generation go."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._release()
 
 
 def pin_newest(folder: Path) -> Pin:

@@ -7,6 +7,9 @@ import math
 
 import pytest
 
+from tamis.data.runs import write_run
+from tamis.ranking import IdSpace, Ranking
+
 # q1 ranks sieve (2) first, then cat or soup (1): worked out below from the run itself
 
 
@@ -95,3 +98,13 @@ def test_bad_options(options, said, built, tmp_path, tamis):
 def test_missing_files(built, tmp_path, tamis):
     assert tamis("evaluate", tmp_path / "no.qrels", built.bm25).code == 4
     assert tamis("evaluate", built.qrels, tmp_path / "no.run").code == 4
+
+
+def test_a_run_is_read_as_any_evaluator_reads_it(tmp_path, tamis):
+    """Tied scores were lowered in the file to keep their order; the exact ones, in the manifest, play no role here."""
+    run = Ranking.from_lists(IdSpace(["a", "b", "c"]), ["q"], [([0, 1, 2], [1.0, 1.0, 1.0])])
+    write_run(run, tmp_path / "tied.run")
+    (tmp_path / "qrels").write_text("q 0 a 1\n")
+    for ties in ("trec_eval", "docid", "stable"):
+        done = tamis("evaluate", tmp_path / "qrels", tmp_path / "tied.run", "-m", "RR", "--ties", ties, "--json")
+        assert done.envelope["metrics"]["systems"]["tied"]["RR"] == 1.0

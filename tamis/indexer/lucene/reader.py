@@ -22,48 +22,12 @@ from tamis.indexer.lucene.build import open_directory
 from tamis.indexer.lucene.commits import find_commit
 from tamis.indexer.lucene.failures import java_errors
 from tamis.indexer.lucene.jvm import java, start
-from tamis.indexer.lucene.loops import Loop
+from tamis.indexer.lucene.programs import count_documents, make_hits, read_vector, split_hits
 
 Hits = tuple[NDArray[np.int32], NDArray[np.float32]]
 """Lucene document numbers and scores, best first."""
 
 _SEARCH = "org.apache.lucene.search."
-_loops: dict[str, Any] = {}
-_loops_lock = threading.Lock()
-
-
-def _hit_loop() -> Any:
-    """Program: ScoreDoc[] → document numbers and scores."""
-    with _loops_lock:
-        if "hits" not in _loops:
-            loop = Loop(hits=f"[L{_SEARCH}ScoreDoc;", docs="[I", scores="[F")
-            hit = loop.item("hits", loop.index)
-            _loops["hits"] = loop.build(
-                loop.length("hits"),
-                loop.sequence(
-                    loop.store("docs", loop.index, loop.field(hit, "doc", "int")),
-                    loop.store("scores", loop.index, loop.field(hit, "score", "float")),
-                ),
-            )
-        return _loops["hits"]
-
-
-def _frequency_loop() -> Any:
-    """Program: Term[] → document frequencies."""
-    with _loops_lock:
-        if "frequencies" not in _loops:
-            loop = Loop(
-                reader="org.apache.lucene.index.IndexReader", terms="[Lorg.apache.lucene.index.Term;", counts="[I"
-            )
-            count = loop.call(
-                loop.parameter("reader"),
-                "org.apache.lucene.index.IndexReader",
-                "docFreq",
-                "int(org.apache.lucene.index.Term)",
-                loop.item("terms", loop.index),
-            )
-            _loops["frequencies"] = loop.build(loop.length("terms"), loop.store("counts", loop.index, count))
-        return _loops["frequencies"]
 
 
 class LuceneReader:
@@ -222,7 +186,7 @@ class LuceneReader:
         jpype = start()
         docs, scores = jpype.JArray(jpype.JInt)(len(hits)), jpype.JArray(jpype.JFloat)(len(hits))
         if len(hits):
-            _hit_loop()(hits, docs, scores)
+            split_hits()(hits, docs, scores)
         return np.array(docs, np.int32), np.array(scores, np.float32)
 
     def score(self, query: Any, docs: NDArray[np.int32], model: tuple[str, float, float]) -> NDArray[np.float32]:
@@ -230,9 +194,10 @@ class LuceneReader:
         jpype = start()
         if not len(docs):
             return np.zeros(0, np.float32)
-        score_doc, searcher = java(_SEARCH + "ScoreDoc"), self._searcher(model)
-        zero = jpype.JFloat(0.0)
-        given = jpype.JArray(score_doc)([score_doc(int(doc), zero) for doc in docs])
+        searcher = self._searcher(model)
+        numbers, given = jpype.JArray(jpype.JInt)(len(docs)), jpype.JArray(java(_SEARCH + "ScoreDoc"))(len(docs))
+        numbers[:] = docs
+        make_hits()(numbers, jpype.JArray(jpype.JFloat)(1), given)
         total = java(_SEARCH + "TotalHits")(len(docs), java(_SEARCH + "TotalHits$Relation").EQUAL_TO)
         first = java(_SEARCH + "TopDocs")(total, given)
         rescored = java(_SEARCH + "QueryRescorer").rescore(searcher, first, query, 1.0, len(docs))
@@ -247,10 +212,8 @@ class LuceneReader:
         missing = [term for term in terms if (field, term) not in self._frequencies]
         if missing:
             jpype = start()
-            term_class = java("org.apache.lucene.index.Term")
             counts = jpype.JArray(jpype.JInt)(len(missing))
-            array = jpype.JArray(term_class)([term_class(field, term) for term in missing])
-            _frequency_loop()(self._reader, array, counts)
+            count_documents()(self._reader, field, jpype.JArray(jpype.JString)(missing), counts)
             self._frequencies.update(zip(((field, term) for term in missing), map(int, counts), strict=True))
         return {term: self._frequencies[field, term] for term in terms}
 
@@ -259,11 +222,13 @@ class LuceneReader:
         terms = self._reader.termVectors().get(doc, field)
         if terms is None:
             return None
-        iterator = terms.iterator()
-        found: dict[str, int] = {}
-        while (term := iterator.next()) is not None:
-            found[str(term.utf8ToString())] = int(iterator.totalTermFreq())
-        return found
+        jpype = start()
+        size = int(terms.size())
+        texts, counts = jpype.JArray(jpype.JString)(size), jpype.JArray(jpype.JLong)(size)
+        read_vector()(terms.iterator(), texts, counts)
+        # a term holds no line feed: every analyser splits there, and one crossing brings all of them
+        names = str(java("java.lang.String").join("\n", texts)).split("\n") if size else []
+        return dict(zip(names, np.array(counts, np.int64).tolist(), strict=True))
 
     def stored(self, doc: int, field: str) -> str | None:
         """Return a stored field of one document."""
