@@ -7,7 +7,6 @@ a command's module is imported when the command is called (or its own ``--help``
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from tamis._version import __version__
-from tamis.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, TamisError, UnknownNameError
+from tamis.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, TamisError, UnknownNameError
 
 COMMANDS = {
     "index": "Build an index from a corpus.",
@@ -107,27 +106,25 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         result = typer.main.get_command(app).main(given, prog_name="tamis", standalone_mode=False)
     except TamisError as error:
-        return _refuse(given, str(error), error.exit_code)
+        return _refuse(given, type(error).__name__, str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _refuse(given, "interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:  # the reader of the help had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
+        return _refuse(given, "Interrupted", "interrupted", EXIT_INTERRUPTED)
     except Exception as error:
         # The parser's errors: click's, of which typer carries a copy of its own in some versions.
         if not hasattr(error, "format_message"):
             raise
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "tamis"
-        return _refuse(given, f"{error.format_message().rstrip('.')}; see: {path} --help", EXIT_USAGE)
+        message = f"{error.format_message().rstrip('.')}; see: {path} --help"
+        return _refuse(given, "UsageError", message, EXIT_USAGE)
     return result if isinstance(result, int) else EXIT_OK
 
 
-def _refuse(args: Sequence[str], message: str, code: int) -> int:
+def _refuse(args: Sequence[str], kind: str, message: str, code: int) -> int:
     """Report what went wrong before a command ran."""
     from tamis.cli.session import Session
 
     command = next((arg for arg in args if arg in COMMANDS), "")
     session = Session(command, as_json="--json" in args, progress=False)
-    session.fail("UsageError" if code == EXIT_USAGE else "Interrupted", message, code)
-    return session.finish() or EXIT_INTERNAL
+    session.fail(kind, message, code)
+    return session.finish()

@@ -61,7 +61,7 @@ def index(
     keys = [key.strip() for key in filterable.split(",") if key.strip()] if filterable else []
     settings = make_settings(analyzer, fields, passages, keys)
     source = open_source(corpus, id_field=id_field, on_bad_line=on_bad_line)
-    if force or not generations(output):
+    if force or not output.is_dir() or not generations(output):  # `create` refuses what is in the way
         opened = Index.create(
             output,
             analyzer=analyzer,

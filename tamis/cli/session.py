@@ -13,7 +13,7 @@ import sys
 import time
 from typing import IO, Any
 
-from tamis.errors import EXIT_OK, EXIT_PARTIAL
+from tamis.errors import EXIT_OK, EXIT_PARTIAL, StorageError
 from tamis.events import Event, Finished, Started, Warned
 
 SCHEMA_VERSION = 1
@@ -88,10 +88,12 @@ class Session:
             else:
                 sys.stdout.write(data)
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError as error:
             # What is still buffered must not raise again when the interpreter closes the stream.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise ReaderGone from None
+            if isinstance(error, BrokenPipeError):
+                raise ReaderGone from None
+            raise StorageError(f"cannot write to standard output: {error.strerror}") from error
 
     # -- standard error --------------------------------------------------------------------------------------------
 
@@ -176,7 +178,10 @@ class Session:
         self.end_progress()
         if self.as_json:
             text = json.dumps(self.envelope(), ensure_ascii=False, indent=1)
-            self._put(text.encode("utf-8", "backslashreplace") + b"\n")
+            try:
+                self._put(text.encode("utf-8", "backslashreplace") + b"\n")
+            except StorageError as error:
+                self.fail("StorageError", str(error), error.exit_code)
         return self.exit_code
 
 

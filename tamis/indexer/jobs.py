@@ -27,6 +27,7 @@ from tamis.errors import DataError
 from tamis.events import Advanced, Finished, Listener, Started, Warned
 from tamis.executor import Executor, Receipts, run_chunks
 from tamis.files import sha256_json, storage_errors, sync_folder, write_array
+from tamis.indexer.collector import collect_all, collecting_young, paced_collection
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.layout import SEGMENTS, WORK, FileEntry, SegmentEntry, Settings
 from tamis.indexer.segment import DOCS, Segment, SegmentWriter, hash_ids, size_of
@@ -115,12 +116,13 @@ class Ingest:
         work = run_chunks(
             self._executor,
             self._build_lucene,
-            self._read_chunks(iter(documents)),
+            self._read_chunks(collecting_young(documents)),
             self._receipts,
             lambda chunk: f"lucene-{chunk.number:05d}",
         )
-        for chunk, _ in work:
-            self._listener(Advanced("lucene", chunk.segment.documents))
+        with paced_collection():
+            for chunk, _ in work:
+                self._listener(Advanced("lucene", chunk.segment.documents))
         self._listener(Finished("lucene"))
         self.chunks.sort(key=lambda chunk: chunk.number)
 
@@ -165,6 +167,7 @@ class Ingest:
             self._written.append(Segment(self._segments_folder / chunk.segment.id))
             self._seen.add(np.asarray(self._written[-1].id_hashes))
             self.chunks.append(chunk)
+            collect_all()
             yield chunk
         self._listener(Finished("documents"))
 

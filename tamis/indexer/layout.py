@@ -204,7 +204,7 @@ def generations(folder: Path) -> list[int]:
     """Return the generations that have a manifest, ascending."""
     try:
         names = os.listdir(folder / MANIFESTS)  # noqa: PTH208 - names are all that is needed
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(match[1]) for name in names if (match := _MANIFEST_NAME.match(name)))
 

@@ -13,6 +13,8 @@ from tamis.cli.app import COMMANDS
 
 HEAVY = ("torch", "pyarrow", "scipy", "ir_measures", "ir_datasets", "jpype", "numpy", "rich", "transformers", "faiss")
 
+TYPERS_OWN = {"rich"}  # typer itself imports it in its older versions
+
 
 def loaded_by(code: str, *args: str) -> set[str]:
     """Return the heavy modules that a fresh interpreter holds after `code`."""
@@ -85,12 +87,12 @@ def test_importing_tamis_loads_nothing_heavy():
 
 
 def test_help_loads_nothing_heavy():
-    assert loaded_by("from tamis.cli.app import main; assert main(['--help']) == 0") == set()
+    assert loaded_by("from tamis.cli.app import main; assert main(['--help']) == 0") <= TYPERS_OWN
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command_loads_nothing_heavy(name):
-    assert loaded_by(f"from tamis.cli.app import main; assert main(['{name}', '--help']) == 0") <= {"numpy"}
+    assert loaded_by(f"from tamis.cli.app import main; assert main(['{name}', '--help']) == 0") <= TYPERS_OWN
 
 
 def test_cold_search_loads_only_what_it_needs(built):

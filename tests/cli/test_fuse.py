@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tamis.data.runs import read_run
+from tamis.data.runs import read_run, write_run
+from tamis.ranking import IdSpace, Ranking
 
 A = "q1 Q0 x 1 4.0 a\nq1 Q0 y 2 2.0 a\nq1 Q0 z 3 0.0 a\n"
 B = "q1 Q0 y 1 10.0 b\nq1 Q0 w 2 5.0 b\n"
@@ -75,3 +76,13 @@ def test_missing_run_and_taken_output(runs, tmp_path, tamis):
     assert tamis("fuse", runs[0], tmp_path / "none.run").code == 4
     assert tamis("fuse", *runs, "-o", runs[0]).code == 2
     assert runs[0].read_text() == A
+
+
+def test_queries_that_were_cut_short_end_in_exit_code_7(tmp_path, tamis):
+    lists = [([0], [1.0]), ([0], [1.0])]
+    run = Ranking.from_lists(IdSpace(["x"]), ["q1", "q2"], lists, partial=[False, True])
+    write_run(run, tmp_path / "cut.run")
+    done = tamis("fuse", tmp_path / "cut.run", "-o", tmp_path / "f.run", "--json")
+    assert done.code == done.envelope["exit_code"] == 7
+    assert "1 of 2 queries were cut short: q2" in done.err
+    assert (tmp_path / "f.run").exists()

@@ -93,8 +93,9 @@ def test_force_replaces_an_index_but_nothing_else(built, corpus, tmp_path, tamis
     other = tmp_path / "precious"
     other.mkdir()
     (other / "letter.txt").write_text("keep me")
-    refused = tamis("index", built.corpus, "-o", other, "--force")
-    assert refused.code == 2
+    for path in (other, other / "letter.txt"):
+        for force in ([], ["--force"]):
+            assert tamis("index", built.corpus, "-o", path, *force).code == 2
     assert (other / "letter.txt").read_text() == "keep me"
 
 

@@ -3,7 +3,7 @@
     crash_driver.py INDEX OPERATION ARGUMENT CHUNK STEP
 
 ARGUMENT is a JSON file: the documents, or the ids to delete. With a STEP the process kills itself at that instant of the
-commit. It says "ready" before and "done" after the work, and then waits to be killed.
+commit. It says "ready", waits for a line, works, says "done", and waits to be killed.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def main() -> None:
     value = json.loads(Path(argument).read_text("utf-8"))
     start()
     print("ready", flush=True)
+    sys.stdin.readline()
     perform(Path(path), operation, value, die)
     print("done", flush=True)
     sys.stdin.read()

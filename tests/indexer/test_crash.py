@@ -42,13 +42,21 @@ def load_driver() -> ModuleType:
 
 
 class Child:
-    """A process that does one operation."""
+    """A process that does one operation on a copy of a scene's index, once it is told to."""
 
-    def __init__(self, path: Path, operation: str, argument: Path, chunk: int, step: str = "-") -> None:
-        command = [sys.executable, str(DRIVER), str(path), operation, str(argument), str(chunk), step]
+    def __init__(self, scene: Scene, path: Path, step: str = "-") -> None:
+        self.path, self.step = scene.copy_to(path), step
+        command = [sys.executable, str(DRIVER), str(path), scene.operation, str(scene.argument), "40", step]
         root = str(Path(tamis.__file__).parent.parent)
         environment = {**os.environ, "TAMIS_JAVA_QUICK": "1", "PYTHONPATH": root}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+    def begin(self) -> None:
+        """Wait until Java runs, then let it work."""
+        assert self.says("ready")
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"go\n")
+        self.process.stdin.flush()
 
     def says(self, word: str) -> bool:
         """Wait for a line; False where the process died instead."""
@@ -74,6 +82,18 @@ class Child:
         finally:
             self.process.stdin.close()
             self.process.stdout.close()
+
+
+def one_ahead(children: Iterator[Child]) -> Iterator[Child]:
+    """Yield children with the next one starting up meanwhile; the last is killed unused."""
+    following = next(children)
+    try:
+        for child in children:
+            current, following = following, child
+            yield current
+    finally:
+        following.process.kill()
+        following.wait()
 
 
 class Scene:
@@ -182,21 +202,19 @@ def scene(
 
 def test_a_kill_at_every_step_of_the_commit(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published = {}
-    for step in STEPS:
-        path = scene.copy_to(tmp_path / step)
-        child = Child(path, scene.operation, scene.argument, 40, step)
-        assert child.says("ready")
+    for child in one_ahead(Child(scene, tmp_path / step, step) for step in (*STEPS, "-")):
+        child.begin()
         assert not child.says("done")
-        assert child.wait() == -9, step
-        published[step] = scene.check(path, monkeypatch)
-        shutil.rmtree(path)
+        assert child.wait() == -9, child.step
+        published[child.step] = scene.check(child.path, monkeypatch)
+        shutil.rmtree(child.path)
     boundary = STEPS.index("published")
     assert published == {step: i >= boundary for i, step in enumerate(STEPS)}
 
 
 def test_kills_at_random_instants(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    child = Child(scene.copy_to(tmp_path / "measured"), scene.operation, scene.argument, 40)
-    assert child.says("ready")
+    child = Child(scene, tmp_path / "measured")
+    child.begin()
     begin = time.perf_counter()
     assert child.says("done")
     duration = time.perf_counter() - begin
@@ -204,18 +222,15 @@ def test_kills_at_random_instants(scene: Scene, tmp_path: Path, monkeypatch: pyt
 
     rng = random.Random(f"{scene.operation} 1")
     interrupted = 0
-    for attempt in range(2 * KILLS):
-        delay = duration * (interrupted + rng.random()) / KILLS
-        path = scene.copy_to(tmp_path / f"kill-{attempt}")
-        child = Child(path, scene.operation, scene.argument, 40)
-        assert child.says("ready")
-        time.sleep(delay)
+    for child in one_ahead(Child(scene, tmp_path / f"kill-{attempt}") for attempt in range(2 * KILLS)):
+        child.begin()
+        time.sleep(duration * (interrupted + rng.random()) / KILLS)
         if child.kill():
             duration *= 0.8  # it was quicker this time: aim earlier
         else:
             interrupted += 1
-        scene.check(path, monkeypatch)
-        shutil.rmtree(path, ignore_errors=True)
+        scene.check(child.path, monkeypatch)
+        shutil.rmtree(child.path, ignore_errors=True)
         if interrupted == KILLS:
             return
     pytest.fail(f"only {interrupted} kills came before the end of the work")
