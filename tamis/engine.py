@@ -142,8 +142,9 @@ class Index:
         """
         from tamis.indexer.writer import create_index
 
-        create_index(Path(path), make_settings(analyzer, fields, passages, filterable), overwrite=overwrite)
-        return cls.open(path, threads=threads, listener=listener)
+        settings, count = make_settings(analyzer, fields, passages, filterable), _thread_count(threads)
+        create_index(Path(path), settings, overwrite=overwrite)
+        return cls(Path(path), threads=count, listener=listener)
 
     def _open(self) -> None:
         from tamis.indexer.foreign import ForeignDocuments, is_lucene_folder
@@ -297,14 +298,22 @@ class Index:
             UsageError: `k`, or the pipeline, is wrong.
             MissingResourceError: a part that the pipeline names is not in the index.
         """
-        from tamis.pipeline import Runner
         from tamis.ranking import Queries, check_k
 
         check_k(k)
         batch = Queries.of(queries)
+        return self._shared_runner().run(pipeline, batch, k, listener=listener or self._listener)
+
+    def prepare(self, pipeline: str | Pipeline = DEFAULT_PIPELINE) -> None:
+        """Open what a pipeline needs, so that the first query does not pay for it; arguments and errors as in `rank`."""
+        self._shared_runner().plan([pipeline], 1)
+
+    def _shared_runner(self) -> Runner:
+        from tamis.pipeline import Runner
+
         with self._lock:
-            runner = self._runner = self._runner or Runner(self)
-        return runner.run(pipeline, batch, k, listener=listener or self._listener)
+            self._runner = self._runner or Runner(self)
+            return self._runner
 
     def search(self, query: str, k: int = 10, *, pipeline: str | Pipeline = DEFAULT_PIPELINE) -> list[SearchHit]:
         """Return the best `k` results of one query, with their documents; arguments as in `rank`."""

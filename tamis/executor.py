@@ -12,8 +12,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures import Executor as Pool
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from tamis.errors import UsageError
 from tamis.files import write_json
@@ -110,6 +111,20 @@ class Receipts:
         write_json(self.folder / f"{chunk}.json", answer)
 
 
+@dataclass(frozen=True, slots=True)
+class _Recorded(Generic[Task]):
+    """A chunk's function that leaves the receipt itself, so that work in flight counts even if nobody waits for it."""
+
+    function: Callable[[Task], Any]
+    receipts: Receipts
+    name: Callable[[Task], str]
+
+    def __call__(self, task: Task) -> Any:
+        answer = self.function(task)
+        self.receipts.put(self.name(task), answer)
+        return answer
+
+
 def run_chunks(
     executor: Executor,
     function: Callable[[Task], Any],
@@ -117,7 +132,10 @@ def run_chunks(
     receipts: Receipts,
     name: Callable[[Task], str],
 ) -> Iterator[tuple[Task, Any]]:
-    """Run the tasks that have no receipt yet; yield every (task, answer), the remembered ones at once."""
+    """Run the tasks that have no receipt yet; yield every (task, answer), the remembered ones as they are met.
+
+    For `Processes`, `function` and `name` must be importable functions.
+    """
 
     def missing() -> Iterator[Task]:
         for task in tasks:
@@ -128,8 +146,7 @@ def run_chunks(
                 remembered.append((task, known))
 
     remembered: list[tuple[Task, Any]] = []
-    for task, answer in executor.map(function, missing()):
-        receipts.put(name(task), answer)
+    for task, answer in executor.map(_Recorded(function, receipts, name), missing()):
         yield task, answer
         while remembered:
             yield remembered.pop(0)

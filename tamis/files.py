@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +99,16 @@ def atomic_write(path: Path | str, *, text: bool = False, overwrite: bool = True
             sync_folder(final.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Put the folder `new` in the place of `old`, which is removed once `new` stands there."""
+    aside = old.with_name(f".{old.name}.{uuid.uuid4().hex[:8]}.old")
+    with storage_errors(old):
+        old.rename(aside)
+        new.rename(old)
+        sync_folder(old.parent)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_json(path: Path, value: object, *, overwrite: bool = True) -> None:

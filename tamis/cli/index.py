@@ -56,31 +56,53 @@ def index(
     """
     from tamis.cli.corpora import open_source, report_added
     from tamis.engine import Index, make_settings
+    from tamis.files import replace_folder
     from tamis.indexer.layout import generations
+    from tamis.indexer.lock import WriterLock
 
     keys = [key.strip() for key in filterable.split(",") if key.strip()] if filterable else []
     settings = make_settings(analyzer, fields, passages, keys)
     source = open_source(corpus, id_field=id_field, on_bad_line=on_bad_line)
-    if force or not output.is_dir() or not generations(output):  # `create` refuses what is in the way
-        opened = Index.create(
-            output,
-            analyzer=analyzer,
-            fields=fields,
-            passages=passages,
-            filterable=keys,
-            overwrite=force,
-            threads=threads,
-            listener=session.listener,
-        )
-    else:
-        opened = Index.open(output, threads=threads, listener=session.listener)
-    session.resumable = True
-    with opened:
-        _check_same(opened, settings, source)
+    # An index that is to be replaced stays as it is until the new one stands beside it.
+    replaces = force and bool(generations(output))
+    folder = output.with_name(f"{output.name}.new") if replaces else output
+    with _open_or_create(session, folder, settings, source, threads, replaces=replaces) as opened:
+        session.resumable = True
         if opened.generation == 0 and opened.inspect()["unfinished_jobs"]:
-            session.note(f"{output} was left unfinished: going on where it stopped")
+            session.note(f"{folder} was left unfinished: going on where it stopped")
         report = opened.add(source.documents(session.listener), fingerprint=source.fingerprint, total=source.total)
-        report_added(session, opened, source, report)
+    if replaces:
+        with WriterLock(output):
+            replace_folder(folder, output)
+    with Index.open(output) as finished:
+        report_added(session, finished, source, report)
+
+
+def _open_or_create(
+    session: Session, folder: Path, settings: Settings, source: Source, threads: int | None, *, replaces: bool
+) -> Index:
+    """Open the index that this command began earlier, or make an empty one.
+
+    Raises:
+        OutputExistsError: the folder is taken by something else.
+    """
+    from tamis.engine import Index
+    from tamis.indexer.layout import generations
+    from tamis.indexer.writer import create_index
+
+    listener = session.listener
+    if folder.is_dir() and generations(folder):  # `create_index` refuses whatever else is in the way
+        opened = Index.open(folder, threads=threads, listener=listener)
+        try:
+            _check_same(opened, settings, source)
+        except OutputExistsError:
+            opened.close()
+            if not replaces:
+                raise
+        else:
+            return opened
+    create_index(folder, settings, overwrite=replaces)
+    return Index.open(folder, threads=threads, listener=listener)
 
 
 def _check_same(opened: Index, settings: Settings, source: Source) -> None:

@@ -159,6 +159,7 @@ def _search_topics(
     check_output(output, form, force=force)
     queries = read_topics(topics, field=field)
     with Index.open(folder, threads=threads, listener=session.listener) as opened:
+        opened.prepare(pipeline)
         begun = time.perf_counter()
         ranking = opened.rank(queries, k, pipeline=pipeline)
         seconds = time.perf_counter() - begun

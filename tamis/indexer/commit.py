@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from tamis._version import __version__
 from tamis.errors import CorruptIndexError
-from tamis.events import CommitStep, Finished, Listener, Started
+from tamis.events import CommitStep, Finished, Listener, Started, Warned
 from tamis.files import storage_errors, sync_folder, write_array
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.garbage import collect
@@ -96,6 +96,7 @@ def _commit(folder: Path, base: Manifest, change: Change, listener: Listener) ->
         files=files,
     )
     check_counts(manifest, part)
+    _warn_of_empty_fields(base, part, listener)
     publish_manifest(folder, manifest)
     listener(CommitStep("published"))
     for chunk in change.chunks:
@@ -149,6 +150,13 @@ def _commit_lucene(
             "fields": field_statistics(lucene, segments_file, lucene_fields(settings)),
         }
         return part, commit_files(lucene, segments_file)
+
+
+def _warn_of_empty_fields(base: Manifest, part: Mapping[str, Any], listener: Listener) -> None:
+    for name, _ in base.settings.fields:
+        if not part["fields"][name]["docs"] and name not in ("contents", "title", "body"):
+            message = f"no document has a field {name!r}, which --fields names: searches find nothing in it"
+            listener(Warned("empty-field", message))
 
 
 def check_counts(manifest: Manifest, part: Mapping[str, Any]) -> None:

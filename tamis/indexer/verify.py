@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tamis.errors import TamisError
+from tamis.errors import IndexVersionError, TamisError
 from tamis.events import Advanced, Finished, Listener, Started, ignore
 from tamis.files import sha256_file
 from tamis.indexer.documents import DocumentStore
@@ -39,10 +39,13 @@ def verify_index(folder: Path, *, quick: bool = False, listener: Listener = igno
     Raises:
         MissingResourceError: there is nothing at `folder`.
         IndexDataError: it is not an index at all.
+        IndexVersionError: its layout is newer than what can be checked.
     """
     problems: list[str] = []
     try:
         check_format(folder)
+    except IndexVersionError:
+        raise
     except TamisError as error:
         if not generations(folder):
             raise

@@ -41,10 +41,10 @@ class LuceneRetriever:
         self._part, self._model, self._ties, self._syntax = part, model, ties, syntax
         self._fields = {f.name: f.weight for f in parse_fields(fields)} if fields else part.fields
         self._feedback = feedback
-        if fields:
-            for name in self._fields:
-                if name not in part.reader.fields:
-                    raise UnknownNameError("index field", name, set(part.reader.fields) - {"id", "row"})
+        self._reader = part.reader  # opened here, so that the first query does not pay for it
+        for name in self._fields if fields else ():
+            if name not in self._reader.fields:
+                raise UnknownNameError("index field", name, set(self._reader.fields) - {"id", "row"})
         if syntax == "lucene" and feedback is not None:
             raise UsageError("syntax=lucene and prf= exclude each other: feedback rewrites plain-text queries")
 
@@ -68,18 +68,18 @@ class LuceneRetriever:
         def score(position: int) -> Any:
             rows, _ = ranking.at(position)
             docs = self._part.documents.positions_of(rows).astype(np.int32)
-            return rows, self._part.reader.score(self._query(queries, position), docs, self._model)
+            return rows, self._reader.score(self._query(queries, position), docs, self._model)
 
         lists = self._part.map(score, range(len(queries)))
         return Ranking.from_lists(ranking.space, ranking.query_ids, lists, sort=True, partial=ranking.partial.tolist())
 
     def _search(self, queries: Queries, position: int, k: int) -> tuple[Any, Any]:
         query = self._query(queries, position)
-        docs, scores = self._part.reader.search(query, k, self._model, ties=self._ties)
+        docs, scores = self._reader.search(query, k, self._model, ties=self._ties)
         return self._part.documents.rows_at(docs), scores
 
     def _query(self, queries: Queries, position: int) -> Any:
-        reader = self._part.reader
+        reader = self._reader
         if queries.terms is not None:
             return reader.term_query(queries.terms[position], self._fields)
         text = queries.texts[position]
@@ -94,7 +94,7 @@ class LuceneRetriever:
 
     def expanded_terms(self, text: str) -> dict[str, float]:
         """Return the weighted terms that a query text becomes."""
-        reader = self._part.reader
+        reader = self._reader
         tokens = reader.tokenize(text)
         if self._feedback is None:
             return {token: float(tokens.count(token)) for token in dict.fromkeys(tokens)}

@@ -169,3 +169,14 @@ def test_ctrl_c_leaves_a_state_that_the_same_command_completes(tmp_path, tamis):
     runs = [tamis("search", at, "--topics", topics, "-k", 50) for at in (folder, tmp_path / "undisturbed")]
     assert runs[0].out.count("\n") == 1000
     assert runs[0].out == runs[1].out
+
+
+def test_force_keeps_the_old_index_until_the_new_one_stands(built, corpus, tmp_path, tamis):
+    folder = shutil.copytree(built.index, tmp_path / "ix")
+    assert tamis("index", corpus, "-o", folder, "--force").code == 5  # a broken line
+    with Index.open(folder) as index:
+        assert len(index) == 4
+    assert tamis("index", corpus, "-o", folder, "--force", "--on-bad-line", "skip").code == 0
+    with Index.open(folder) as index:
+        assert len(index) == 3
+    assert sorted(path.name for path in tmp_path.iterdir() if "ix" in path.name) == ["ix"]

@@ -11,12 +11,17 @@ from tamis.errors import ParseError
 
 
 def test_names_weights_and_order() -> None:
-    assert parse_fields("title^2, contents ,author ^ 0.5") == (
+    assert parse_fields("title^2, text ,author ^ 0.5") == (
         Field("title", 2),
         Field("body", 1),
         Field("author", 0.5),
     )
     assert ",".join(map(str, parse_fields("title^2,text"))) == "title^2,body"
+
+
+def test_contents_is_title_and_body_in_one() -> None:
+    (contents,) = parse_fields("contents")
+    assert contents.text(Document("1", "the body", "The title")) == "The title the body"
 
 
 @pytest.mark.parametrize(
