@@ -115,8 +115,9 @@ def evaluate(
         qrels: query id → document id → grade.
         rankings: a ranking (then named ``run``), or several by system name.
         measures: measure names, see `tamis.eval.measures`.
-        ties: how equal scores are ordered: ``trec_eval`` (document id descending), ``docid`` (ascending), or ``stable``:
-            keep each ranking's own order. Runs that Tamis wrote hold no ties, so all three keep their order.
+        ties: how equal scores are ordered: ``stable`` keeps each ranking's own order, which is what it was sorted for;
+            ``trec_eval`` (document id descending) or ``docid`` (ascending) judge a foreign run as those would. A run file
+            that Tamis wrote holds no ties: read with ``exact=False``, all three keep its order.
         judged_only: condense: compute every measure that has a ``judged_only`` parameter on the judged documents alone
             (Sakai, SIGIR 2007); its name then says so. Measures without the parameter stay as they are.
 

@@ -90,7 +90,8 @@ def test_tie_rules_decide_every_measure_alike() -> None:
     run = ranking_of({"q": [("a", 1.0), ("b", 1.0)]})
     names = ["nDCG@10", "RR@10", "RR", "Success@1", "Judged@1", "Compat"]
     qrels = {"q": {"b": 1}}
-    assert means(evaluate(qrels, run, names)) == dict.fromkeys(names, 1.0)
+    assert means(evaluate(qrels, run, names, ties="trec_eval")) == dict.fromkeys(names, 1.0)
+    assert means(evaluate(qrels, run, names)) == means(evaluate(qrels, run, names, ties="stable"))
     for ties in ("docid", "stable"):
         got = means(evaluate(qrels, run, names, ties=ties))
         assert got["nDCG@10"] == pytest.approx(0.630930, abs=5e-7)
@@ -106,14 +107,14 @@ def test_tie_rules_decide_every_measure_alike() -> None:
     st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.integers(0, 3)), unique_by=lambda pair: pair[0], min_size=1),
     st.dictionaries(st.sampled_from("abcdefghijkl"), st.integers(-1, 3), min_size=1),
 )
-def test_default_order_is_trec_evals(hits: list[tuple[str, int]], grades: dict[str, int]) -> None:
+def test_trec_eval_order_is_trec_evals(hits: list[tuple[str, int]], grades: dict[str, int]) -> None:
     """pytrec_eval orders score descending, id descending on its own: the raw run must give it the same values."""
     names = ["nDCG@3", "AP", "P@2", "R@5", "RR"]
     qrels, raw = {"q": grades}, {"q": {doc: float(score) for doc, score in hits}}
     measures = [ir_measures.parse_measure(name) for name in names]
     want = ir_measures.pytrec_eval.calc_aggregate(measures, qrels, raw)
     run = ranking_of({"q": [(doc, float(score)) for doc, score in hits]})
-    got = evaluate(qrels, run, names).values[0, :, 0]
+    got = evaluate(qrels, run, names, ties="trec_eval").values[0, :, 0]
     assert got.tolist() == pytest.approx([want[m] for m in measures], abs=1e-12)
 
 
@@ -133,7 +134,7 @@ def test_agrees_with_ir_measures_on_runs_without_ties() -> None:
         q: {d: rng.random() for d in rng.sample(docs, rng.randint(1, 60))} for q in list(qrels)[:-20]
     }  # the last 20 queries have no results; more than one batch do
     run = ranking_of({q: list(hits.items()) for q, hits in raw.items()})
-    got = evaluate(qrels, run, ALL)
+    got = evaluate(qrels, run, ALL, ties="trec_eval")
     position = {q: i for i, q in enumerate(got.query_ids)}
     for measure in got.measures:
         want = np.full(len(qrels), np.nan)
@@ -150,9 +151,8 @@ def test_err_agrees_with_the_web_track_script() -> None:
     rng = random.Random(5)
     qrels = {str(q): {f"d{i}": rng.choice([0, 1, 2, 3, 4]) for i in range(30)} for q in range(5)}
     raw = {q: {f"d{i}": rng.random() for i in range(10, 50)} for q in qrels}
-    got = evaluate(
-        qrels, ranking_of({q: list(h.items()) for q, h in raw.items()}), ["ERR@20", "nDCG(dcg='exp-log2')@20"]
-    )
+    run = ranking_of({q: list(h.items()) for q, h in raw.items()})
+    got = evaluate(qrels, run, ["ERR@20", "nDCG(dcg='exp-log2')@20"], ties="trec_eval")
     for measure in got.measures:
         want = {m.query_id: m.value for m in ir_measures.gdeval.iter_calc([measure.definition], qrels, raw)}
         assert got.per_query("run", measure).tolist() == pytest.approx([want[q] for q in got.query_ids], abs=6e-6)
@@ -195,7 +195,7 @@ def test_ties_and_unjudged_at_the_cutoff_are_reported() -> None:
             "q3": [("a", 1.0), ("b", 1.0)],  # tied, but nothing lies beyond the cutoff
         }
     )
-    messages = {w.code: w.message for w in evaluate(qrels, run, ["P@2", "RR"]).warnings}
+    messages = {w.code: w.message for w in evaluate(qrels, run, ["P@2", "RR"], ties="trec_eval").warnings}
     assert "queries: 1 at rank 2" in messages["ties_at_cutoff"]
     # q1 ranks a c b, q2 b a c, q3 b a: one unjudged document of two, one of two, none.
     assert "33.3% of the top 2" in messages["unjudged_at_cutoff"]
@@ -246,7 +246,7 @@ def test_evaluation_is_read_by_any_spelling_and_as_json() -> None:
     assert got.to_dict(per_query=True) == {
         "queries": 1,
         "measures": ["nDCG@10", "NumRet"],
-        "ties": "trec_eval",
+        "ties": "stable",
         "systems": {"s": {"nDCG@10": value, "NumRet": 2.0}},
         "warnings": [{"code": "unjudged_at_cutoff", "message": "s: documents without judgement: 50.0% of the top 10"}],
         "per_query": {"s": {"q": {"nDCG@10": value, "NumRet": 2.0}}},

@@ -136,7 +136,7 @@ def tiny_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TestSequences = Sequences.TestCase
 TestSequences.settings = settings(
-    max_examples=12,
+    max_examples=20,
     stateful_step_count=10,
     deadline=None,
     derandomize=True,

@@ -8,6 +8,8 @@ gone), which is checked.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib.util
 import os
 import sys
@@ -118,7 +120,19 @@ def start() -> Any:
                 ) from error
         _check_lucene(jpype)
         _owners[:] = [os.getpid()]
+        atexit.register(_stop_collector_thread)
         return jpype
+
+
+def _stop_collector_thread() -> None:
+    """End JPype's thread that takes Python's lock whenever Java has collected.
+
+    If that happens while the interpreter is being torn down, Python ends the thread in the middle of C++ code, and the C library
+    aborts the process ("exception not rethrown"). Taking the machine down would end it; we leave the machine running.
+    """
+    if started():
+        with contextlib.suppress(AttributeError, TypeError):  # a JPype that has no such thread, or not by this name
+            java("org.jpype.ref.JPypeReferenceQueue").getInstance().stop()
 
 
 def _check_lucene(jpype: Any) -> None:
