@@ -13,8 +13,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Usage, collection, java, machine, markdown, median, parser, report, run, size_mib, tamis
-from benchmarks.measure import work_folder
+from benchmarks.measure import (
+    Usage,
+    collection,
+    java,
+    machine,
+    markdown,
+    median,
+    parser,
+    report,
+    run,
+    size_mib,
+    tamis,
+    work_folder,
+)
 
 PEAK_LIMIT_MIB = 1536
 

@@ -9,6 +9,7 @@ SimpleSearcher's hits in Java. The processes take turns; a ratio is the median o
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -54,7 +55,7 @@ def tamis_searches(folder: str) -> Iterator[tuple[str, Search]]:
             ranking = index.rank(queries, k)
             ids, scores = ranking.space.ids(ranking.rows), ranking.scores.tolist()
             places = ranking.offsets.tolist()
-            return [list(zip(ids[a:b], scores[a:b], strict=True)) for a, b in zip(places, places[1:], strict=False)]
+            return [list(zip(ids[a:b], scores[a:b], strict=True)) for a, b in itertools.pairwise(places)]
 
         return search
 

@@ -1,4 +1,6 @@
-"""Start-up: whole processes from nothing to their answer, with an empty Python as the floor. The page cache is warm.
+"""Start-up: whole processes from nothing to their answer, with an empty Python as the floor.
+
+The page cache is warm.
 
     python -m benchmarks.startup --size 100000
 """

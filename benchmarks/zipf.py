@@ -96,7 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write a synthetic Zipf corpus and queries for it.")
     parser.add_argument("folder", type=Path, help="folder to make")
     parser.add_argument("--size", type=int, default=SIZE, help="passages (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=SEED, help="the same seed gives the same bytes (default %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=SEED, help="the same seed gives the same bytes (default %(default)s)"
+    )
     arguments = parser.parse_args()
     write_collection(arguments.folder, arguments.size, arguments.seed)
 

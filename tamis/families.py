@@ -12,6 +12,7 @@ is stored) or ``search`` (free to change from query to query).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import operator
@@ -178,7 +179,7 @@ def parse_options(cls: type[O], pairs: Iterable[tuple[str, str]], *, of: str) ->
         UsageError: a value does not parse, or breaks its limits.
     """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(cls)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, text in pairs:
         if name not in fields:
@@ -187,6 +188,11 @@ def parse_options(cls: type[O], pairs: Iterable[tuple[str, str]], *, of: str) ->
             f"{of}?{name}={text}", _convert(hints[name], text, f"{of}?{name}"), fields[name].metadata
         )
     return cls(**values)
+
+
+@functools.cache
+def _type_hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)  # compiles every annotation: half a millisecond, too slow for every query
 
 
 def option_values(options: Any, scope: Scope | None = None) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """``python -m tamis.cli``: the command line without its installed script."""
 
-import sys
-
-from tamis.cli.app import main
+from tamis.cli.app import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

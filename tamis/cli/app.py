@@ -7,10 +7,12 @@ a command's module is imported when the command is called (or its own ``--help``
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -118,6 +120,19 @@ def main(args: Sequence[str] | None = None) -> int:
         message = f"{error.format_message().rstrip('.')}; see: {path} --help"
         return _refuse(given, "UsageError", message, EXIT_USAGE)
     return result if isinstance(result, int) else EXIT_OK
+
+
+def program() -> NoReturn:
+    """Run as a program: end the process with the exit code of `main`."""
+    code = main()
+    jvm = sys.modules.get("tamis.indexer.lucene.jvm")
+    if jvm is None or not jvm.started():
+        sys.exit(code)
+    # Nothing is left to do, and unloading a running Java machine can crash where ending the process cannot.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _refuse(args: Sequence[str], kind: str, message: str, code: int) -> int:

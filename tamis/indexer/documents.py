@@ -6,6 +6,7 @@ is never found by its id and never returned by a search.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -94,11 +95,11 @@ class DocumentStore:
 
     def _strings(self, column: str, rows: Rows) -> list[str]:
         unique, inverse = np.unique(self.positions_of(np.asarray(rows, np.int64)), return_inverse=True)
-        which = np.searchsorted(self._starts, unique, "right") - 1
+        bounds = np.searchsorted(unique, self._starts).tolist()
         values: list[str] = []
-        for number in np.unique(which).tolist():
-            local = unique[which == number] - self._starts[number]
-            values += self._segments[number].strings(column, local)
+        for number, (first, last) in enumerate(itertools.pairwise(bounds)):
+            if first < last:
+                values += self._segments[number].strings(column, unique[first:last] - self._starts[number])
         return [values[i] for i in inverse.tolist()]
 
     def ids(self, rows: Rows) -> list[str]:

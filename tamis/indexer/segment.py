@@ -234,6 +234,7 @@ class Segment:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._views: dict[str, list[tuple[memoryview, memoryview]]] = {}
 
     @cached_property
     def _map(self) -> memoryview:
@@ -265,20 +266,25 @@ class Segment:
 
     def strings(self, column: str, positions: NDArray[np.int64]) -> list[str]:
         """Return a string column (id, title, text or metadata) at `positions`."""
-        found: list[str] = [""] * len(positions)
+        views = self._string_views(column)
         which = np.searchsorted(self._starts, positions, "right") - 1
-        for batch_number in np.unique(which).tolist():
-            batch = self._batches[batch_number]
-            offsets_at, data_at = batch["columns"][column]
-            if data_at < 0:
-                continue
-            offsets = np.frombuffer(self._map, "<i4", batch["rows"] + 1, offsets_at)
-            chosen = np.flatnonzero(which == batch_number)
-            local = positions[chosen] - self._starts[batch_number]
-            data = self._map[data_at : data_at + int(offsets[-1])]
-            for i, a, b in zip(chosen.tolist(), offsets[local].tolist(), offsets[local + 1].tolist(), strict=True):
-                found[i] = str(data[a:b], "utf-8")
+        local = positions - self._starts[which]
+        found = []
+        for number, i in zip(which.tolist(), local.tolist(), strict=True):
+            offsets, data = views[number]
+            found.append(str(data[offsets[i] : offsets[i + 1]], "utf-8"))
         return found
+
+    def _string_views(self, column: str) -> list[tuple[memoryview, memoryview]]:
+        """The buffers of a string column, one (int32 offsets, bytes) pair a record batch."""
+        if column not in self._views:
+            views = []
+            for batch in self._batches:
+                offsets_at, data_at = batch["columns"][column]
+                offsets = self._map[offsets_at : offsets_at + 4 * (batch["rows"] + 1)].cast("i")
+                views.append((offsets, self._map[data_at : data_at + offsets[-1]] if data_at >= 0 else self._map[:0]))
+            self._views[column] = views
+        return self._views[column]
 
     @cached_property
     def _hashes(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:

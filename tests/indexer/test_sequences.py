@@ -71,7 +71,7 @@ class Sequences(RuleBasedStateMachine):
         some = self.index.manifest.deleted or len(self.index.manifest.segments) > 1
         self.index.compact()
         self.generation += bool(some)
-        self.held = {text.split()[0]: text for _, text in self.live.values()}
+        self.held = {text.split()[0]: text for _, text in sorted(self.live.values())}
         assert self.index.manifest.deleted == 0
         if not self.live:
             return

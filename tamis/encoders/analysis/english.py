@@ -17,8 +17,41 @@ from tamis.errors import UnknownNameError
 DEFAULT_ANALYZER = "english"
 
 STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to "
-    "was will with".split()
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "for",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "such",
+        "that",
+        "the",
+        "their",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "was",
+        "will",
+        "with",
+    ]
 )
 """The English stop set of Lucene's EnglishAnalyzer. Words are compared after lower-casing, before stemming."""
 
@@ -26,8 +59,7 @@ _POSSESSIVES = tuple(apostrophe + s for apostrophe in "'’＇" for s in "sS")
 _REMEMBERED = 1 << 16
 
 
-@lru_cache(_REMEMBERED)
-def _normalise(word: str) -> str:
+def _unstemmed(word: str) -> str:
     """Return `word` without a possessive and in lower case; the empty string if it is a stop word."""
     if word.endswith(_POSSESSIVES):
         word = word[:-2]
@@ -35,13 +67,15 @@ def _normalise(word: str) -> str:
     return "" if word in STOP_WORDS else word
 
 
-@lru_cache(_REMEMBERED)
-def _normalise_and_stem(word: str) -> str:
-    # not through _normalise's memory: that would hold every word twice
-    return stem(_normalise.__wrapped__(word))
+def _stemmed(word: str) -> str:
+    """Return the stem of `word`; the empty string if it is a stop word."""
+    return stem(_unstemmed(word))
 
 
-_TERM_OF: dict[str, Callable[[str], str]] = {DEFAULT_ANALYZER: _normalise_and_stem, "english:none": _normalise}
+_TERM_OF: dict[str, Callable[[str], str]] = {
+    DEFAULT_ANALYZER: lru_cache(_REMEMBERED)(_stemmed),
+    "english:none": lru_cache(_REMEMBERED)(_unstemmed),
+}
 
 ANALYZERS = tuple(_TERM_OF)
 """The analysers that need no Java."""

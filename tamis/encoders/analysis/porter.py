@@ -63,8 +63,8 @@ def _ends_cvc(text: str) -> bool:
 
 
 def _ends_double_consonant(text: str) -> bool:
-    """Porter's *d."""
-    return text[-2:-1] == text[-1:] and _letters(text).endswith("cc")
+    """Porter's *d: one letter twice, the second a consonant (of ``yy`` behind a consonant the first is a vowel)."""
+    return text[-2:-1] == text[-1:] and _letters(text).endswith("c")
 
 
 def _step_1(word: str) -> str:

@@ -22,7 +22,7 @@ _REMEMBERED = 1 << 16
 
 
 class WordBreakClasses(dict[int, str]):
-    """Code point to word-break class, a letter of `tamis.encoders.analysis.words`; made for `str.translate`."""
+    """Code point to word-break class (`tamis.encoders.analysis.words.CLASSES`), worked out on demand for `str.translate`."""
 
     def __init__(self) -> None:
         self._firsts: list[int] = []

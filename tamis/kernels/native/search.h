@@ -1,0 +1,49 @@
+/* One query over one range of windows: the types that the instruction-set builds of search_body.h share. */
+#ifndef TAMIS_SEARCH_H
+#define TAMIS_SEARCH_H
+
+#include "postings.h"
+#include "topk.h"
+
+#define MAX_COUNTED_TERMS 65535 /* overlap counters are 16 bits wide */
+
+struct query {
+    int64_t n_terms;
+    const int64_t *terms;
+    const float *weights;  /* NULL: all 1 */
+    const int32_t *rows;   /* which table each term uses; NULL: table i for term i */
+    const float *tables;   /* [rows, n_codes], or NULL for postings without codes */
+    int64_t k;
+    const uint8_t *mask;   /* bit d (little-endian) allows document d; NULL allows all */
+    int64_t deadline;      /* monotonic nanoseconds; INT64_MAX: none */
+    int64_t first_window, last_window; /* at most 2^16 of them */
+    int count_only;        /* score = number of query terms in the document */
+};
+
+struct matches {
+    int64_t size;
+    int64_t *docs;
+    float *scores;
+    int partial;
+};
+
+/* Memory that queries reuse; the accumulators are clean between queries. */
+struct workspace {
+    struct workspace *next;
+    float *sums;      /* WINDOW_SIZE, clean is -0.0 */
+    uint8_t *bounds;  /* WINDOW_SIZE, clean is 0 */
+    uint16_t *counts; /* WINDOW_SIZE, clean is 0 */
+    uint8_t mask[WINDOW_SIZE / 8];
+    uint16_t candidates[WINDOW_SIZE];
+    float scores[WINDOW_SIZE];
+    struct arena { void *memory; int64_t size; } keys, cursors, tables, small_tables, terms;
+};
+
+/* 0, or -1 when memory ran out. *matches is malloc'ed. */
+typedef int search_function(const struct postings *, const struct query *, struct workspace *, struct matches *);
+search_function search_baseline, search_avx2, search_avx512;
+
+int64_t monotonic_nanoseconds(void);
+void *grow(struct arena *arena, int64_t size); /* NULL when memory ran out */
+
+#endif

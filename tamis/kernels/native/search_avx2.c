@@ -1,0 +1,16 @@
+/* search_body.h for x86-64 with AVX2 (2013). No fused multiply-add: sums are the baseline's, bit for bit. */
+#if defined(__x86_64__)
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt"))), apply_to = function)
+#else
+#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
+#endif
+#define TAMIS_AVX2
+#define SEARCH search_avx2
+#include "search_body.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#else
+typedef int nothing_for_this_platform;
+#endif
