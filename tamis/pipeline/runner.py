@@ -30,12 +30,16 @@ from tamis.pipeline.steps import (
     Step,
     Weigh,
 )
-from tamis.ranking import Queries, Ranking, State
+from tamis.ranking import Queries, Ranking, State, check_k
 from tamis.retrievers import fusion
 from tamis.stages import PartSource, Rescorer, RowMask
 
 BATCH = 512
 """Queries handed to a stage at a time: enough for its batches and threads, few enough for progress to be seen."""
+
+
+_PLANS = 256
+"""Plans of pipeline strings that a runner remembers."""
 
 
 class Runner:
@@ -49,6 +53,7 @@ class Runner:
     def __init__(self, source: PartSource, *, batch: int = BATCH) -> None:
         self.source, self.batch = source, batch
         self._opened: dict[str, Any] = {}
+        self._plans: dict[tuple[tuple[str, ...], int], Plan] = {}
         self._lock = threading.Lock()
 
     def open(self, address: Address) -> Any:
@@ -68,10 +73,18 @@ class Runner:
             UsageError: a bad `k` or option value, or a stage where it cannot work.
             MissingResourceError: a part or model that is not there.
         """
+        check_k(k)
+        spelt = tuple(pipeline for pipeline in pipelines if isinstance(pipeline, str))
+        known = self._plans.get((spelt, k)) if len(spelt) == len(pipelines) else None
+        if known is not None:  # single queries of a few milliseconds come again and again
+            return known
         nodes = [Pipeline.of(pipeline) for pipeline in pipelines]
         for node in nodes:
             check(node)
-        return make_plan(nodes, k, self.open)
+        plan = make_plan(nodes, k, self.open)
+        if len(spelt) == len(pipelines) and len(self._plans) < _PLANS:
+            self._plans[spelt, k] = plan
+        return plan
 
     def run(
         self,
