@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 
 import tamis
-from tamis.errors import DataError, IndexDataError, MissingResourceError, PrerequisiteError, UnknownNameError, UsageError
+from tamis.errors import (
+    DataError,
+    IndexDataError,
+    MissingResourceError,
+    PrerequisiteError,
+    UnknownNameError,
+    UsageError,
+)
 from tamis.indexer.lucene.jvm import java
 from tamis.ranking import DocumentSpace, Queries
 
@@ -42,14 +49,23 @@ def anserini_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("anserini")
     (folder / "corpus").mkdir()
-    lines = [f'{{"id": "{d["id"]}", "contents": "{" ".join(filter(None, [d["title"], d["text"]]))}"}}' for d in DOCUMENTS]
+    lines = [
+        f'{{"id": "{d["id"]}", "contents": "{" ".join(filter(None, [d["title"], d["text"]]))}"}}' for d in DOCUMENTS
+    ]
     (folder / "corpus" / "docs.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     home = find_jvm().parent.parent.parent
     program = home / "bin" / ("java.exe" if sys.platform == "win32" else "java")
     if not program.exists():
         pytest.skip(f"no java program in {home}")
     arguments = "-collection JsonCollection -generator DefaultLuceneDocumentGenerator -threads 1 -storePositions -storeDocvectors"
-    command = [str(program), "-Xmx300m", "-cp", str(find_jar()), "io.anserini.index.IndexCollection", *arguments.split()]
+    command = [
+        str(program),
+        "-Xmx300m",
+        "-cp",
+        str(find_jar()),
+        "io.anserini.index.IndexCollection",
+        *arguments.split(),
+    ]
     command += ["-storeRaw", "-input", str(folder / "corpus"), "-index", str(folder / "index")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -112,7 +128,9 @@ def test_rows_out_of_the_space_are_refused(index: tamis.Index) -> None:
 
 def test_eight_threads_find_what_one_finds(tmp_path: Path) -> None:
     words = [f"w{i}" for i in range(40)]
-    documents = [{"id": f"d{i}", "text": " ".join(words[j] for j in range(40) if (i * (j + 3)) % 7 < 2)} for i in range(300)]
+    documents = [
+        {"id": f"d{i}", "text": " ".join(words[j] for j in range(40) if (i * (j + 3)) % 7 < 2)} for i in range(300)
+    ]
     with tamis.Index.create(tmp_path / "index") as index:
         index.add(documents)
     queries = [" ".join(words[(i * j) % 40] for j in range(1, 5)) for i in range(160)]
@@ -194,7 +212,9 @@ def test_an_empty_index_says_what_to_do(tmp_path: Path) -> None:
         with pytest.raises(MissingResourceError, match="has no part 'lucene': it is empty: add documents first"):
             index.search("drum")
         (index.path / "work" / "1-x" / "receipts").mkdir(parents=True)
-        with pytest.raises(MissingResourceError, match="its indexing was interrupted: run the same tamis index command"):
+        with pytest.raises(
+            MissingResourceError, match="its indexing was interrupted: run the same tamis index command"
+        ):
             index.search("drum")
         assert index.verify().ok
         index.compact()
@@ -272,7 +292,10 @@ def test_anserinis_index_is_searched_as_ours(index: tamis.Index, anserini_made: 
             for pipeline in ("bm25", "ql", "bm25?prf=rm3", "bm25?prf=rocchio"):
                 ours = index.search(query, pipeline=f"{pipeline}{'&' if '?' in pipeline else '?'}ties=docid")
                 theirs = bare.search(query, pipeline=f"{pipeline}{'&' if '?' in pipeline else '?'}ties=docid")
-                assert [(hit.id, hit.score) for hit in theirs] == [(hit.id, hit.score) for hit in ours], (query, pipeline)
+                assert [(hit.id, hit.score) for hit in theirs] == [(hit.id, hit.score) for hit in ours], (
+                    query,
+                    pipeline,
+                )
         assert bare.document("a").text == "Tamis a drum sieve for purées"
         assert bare.search("bass")[0].text == "Drums drum and bass"
         check_read_only(bare)

@@ -43,13 +43,10 @@ def write_hits(session: Session, index: Index, query: str, hits: Sequence[Search
 def make_highlighter(index: Index, query: str) -> Highlighter:
     """Return a highlighter by the index's own analyser, or by word beginnings where it has none."""
     try:
-        name = index.part("lucene").reader.analyzer_name
+        reader = index.part("lucene").reader
     except (MissingResourceError, PrerequisiteError):
         return Highlighter(query)
-    from tamis.indexer.lucene.analysis import make_analyzer, token_offsets
-
-    analyzer = make_analyzer(name)
-    return Highlighter(query, lambda text: token_offsets(analyzer, text))
+    return Highlighter(query, reader.token_offsets)
 
 
 def _table(hits: Sequence[SearchHit], titles: Sequence[Snippet], snippets: Sequence[Snippet]) -> str:

@@ -234,12 +234,12 @@ class Segment:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._views: dict[str, list[tuple[memoryview, memoryview]]] = {}
+        self._places: dict[str, list[tuple[int, memoryview]]] = {}
 
     @cached_property
-    def _map(self) -> memoryview:
+    def _map(self) -> mmap.mmap:
         with (self.folder / DOCS).open("rb") as handle:
-            return memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+            return mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
 
     @cached_property
     def _batches(self) -> list[dict[str, Any]]:
@@ -266,25 +266,26 @@ class Segment:
 
     def strings(self, column: str, positions: NDArray[np.int64]) -> list[str]:
         """Return a string column (id, title, text or metadata) at `positions`."""
-        views = self._string_views(column)
+        places = self._string_places(column)
         which = np.searchsorted(self._starts, positions, "right") - 1
         local = positions - self._starts[which]
+        data = self._map  # its slices decode in half the time that a memoryview's take
         found = []
         for number, i in zip(which.tolist(), local.tolist(), strict=True):
-            offsets, data = views[number]
-            found.append(str(data[offsets[i] : offsets[i + 1]], "utf-8"))
+            start, offsets = places[number]
+            found.append(data[start + offsets[i] : start + offsets[i + 1]].decode())
         return found
 
-    def _string_views(self, column: str) -> list[tuple[memoryview, memoryview]]:
-        """The buffers of a string column, one (int32 offsets, bytes) pair a record batch."""
-        if column not in self._views:
-            views = []
-            for batch in self._batches:
-                offsets_at, data_at = batch["columns"][column]
-                offsets = self._map[offsets_at : offsets_at + 4 * (batch["rows"] + 1)].cast("i")
-                views.append((offsets, self._map[data_at : data_at + offsets[-1]] if data_at >= 0 else self._map[:0]))
-            self._views[column] = views
-        return self._views[column]
+    def _string_places(self, column: str) -> list[tuple[int, memoryview]]:
+        """Where a string column's bytes begin in the file, and its int32 offsets from there, a record batch."""
+        if column not in self._places:
+            view = memoryview(self._map)
+            self._places[column] = [
+                (max(data_at, 0), view[offsets_at : offsets_at + 4 * (batch["rows"] + 1)].cast("i"))
+                for batch in self._batches
+                for offsets_at, data_at in [batch["columns"][column]]
+            ]
+        return self._places[column]
 
     @cached_property
     def _hashes(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:

@@ -66,7 +66,9 @@ def check(recorder: Recorder, index: tamis.Index, generation: int, old: set[str]
         path = root / name
         if not name.startswith("lucene/"):  # Lucene flushes its own files and their folder
             assert recorder.flushed_between(path.stat().st_ino, 0, published), f"{name}: contents"
-            assert recorder.flushed_between(path.parent.stat().st_ino, recorder.when_made(path), published), f"{name}: name"
+            assert recorder.flushed_between(path.parent.stat().st_ino, recorder.when_made(path), published), (
+                f"{name}: name"
+            )
         for folder in path.relative_to(root).parents[:-1]:
             made = recorder.when_made(root / folder)
             if made:

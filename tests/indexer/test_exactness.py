@@ -51,7 +51,9 @@ def judgements(path: Path) -> dict[str, dict[str, int]]:
     return found
 
 
-def measured(collections: Path, index: tamis.Index, topics: dict[str, str], pipeline: str, qrels: str, names: str) -> Any:
+def measured(
+    collections: Path, index: tamis.Index, topics: dict[str, str], pipeline: str, qrels: str, names: str
+) -> Any:
     """Means over all judged queries, by measure name."""
     import ir_measures
 

@@ -46,7 +46,9 @@ def fill(place: Path, leave: int) -> Path:
 
 def check_refused(path: Path, change: Callable[[tamis.Index], Any]) -> None:
     with tamis.open(path) as index:
-        with pytest.raises(StorageError, match=r"no space left while writing .*: free some and run the same command") as e:
+        with pytest.raises(
+            StorageError, match=r"no space left while writing .*: free some and run the same command"
+        ) as e:
             change(index)
         assert e.value.exit_code == EXIT_DATA
 

@@ -143,7 +143,9 @@ def test_segments_that_typed_a_column_differently_are_compacted(tmp_path: Path) 
     kinds: list[list[Any]] = [[1, 2], [None, None], ["a", None], [2.5, 3], [["x", "y"], True]]
     with tamis.Index.create(tmp_path / "index", filterable=("k", "n")) as index:
         for part, given_values in enumerate(kinds):
-            index.add({"id": f"{part}-{i}", "text": "x", "k": v, "n": i if part else 0.5} for i, v in enumerate(given_values))
+            index.add(
+                {"id": f"{part}-{i}", "text": "x", "k": v, "n": i if part else 0.5} for i, v in enumerate(given_values)
+            )
         types = [segment.table().schema.field("filter:k").type for segment in index.documents.segments()]
         assert types == [pa.int64(), pa.null(), pa.string(), pa.float64(), pa.string()]
         index.delete(["0-1"])

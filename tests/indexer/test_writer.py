@@ -150,7 +150,23 @@ def test_ten_megabytes_in_one_document(tmp_path: Path) -> None:
 
 
 def test_odd_ids(tmp_path: Path) -> None:
-    odd = ["é", "e\u0301", "日本", "😀", "a#0", "#0", "x\u200by", "\u202eabc", "\x00", "0", "-1", "*", 'a"b\\c', "ﬁ", "\U0010ffff"]
+    odd = [
+        "é",
+        "e\u0301",
+        "日本",
+        "😀",
+        "a#0",
+        "#0",
+        "x\u200by",
+        "\u202eabc",
+        "\x00",
+        "0",
+        "-1",
+        "*",
+        'a"b\\c',
+        "ﬁ",
+        "\U0010ffff",
+    ]
     with make(tmp_path / "index", [{"id": i, "text": f"common u{n}"} for n, i in enumerate(odd)]) as index:
         assert found(index, "common") == sorted(odd)
         for number, doc_id in enumerate(odd):
@@ -460,7 +476,9 @@ def test_a_job_without_fingerprint_leaves_nothing_when_it_fails(built: tamis.Ind
     assert {str(p) for p in built.path.rglob("*")} == before
 
 
-def test_a_corpus_that_shrank_meanwhile_is_told(tmp_path: Path, make_documents: Callable[..., Any], small_chunks: int) -> None:
+def test_a_corpus_that_shrank_meanwhile_is_told(
+    tmp_path: Path, make_documents: Callable[..., Any], small_chunks: int
+) -> None:
     documents = make_documents(200)
 
     def failing() -> Iterator[dict[str, Any]]:

@@ -31,7 +31,9 @@ def english(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tamis.Index]:
         {
             "id": f"d{i}",
             "title": f"The {nouns[i % 10]}",
-            "text": " ".join(f"{nouns[(i * j) % 10]} {nouns[(i + j * j) % 7]} number{i % 5}" for j in range(1, 2 + i % 6)),
+            "text": " ".join(
+                f"{nouns[(i * j) % 10]} {nouns[(i + j * j) % 7]} number{i % 5}" for j in range(1, 2 + i % 6)
+            ),
         }
         for i in range(40)
     ]

@@ -16,43 +16,11 @@ from tamis.errors import UnknownNameError
 
 DEFAULT_ANALYZER = "english"
 
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "such",
-        "that",
-        "the",
-        "their",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "was",
-        "will",
-        "with",
-    ]
+_STOP_WORDS = (
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to "
+    "was will with"
 )
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 """The English stop set of Lucene's EnglishAnalyzer. Words are compared after lower-casing, before stemming."""
 
 _POSSESSIVES = tuple(apostrophe + s for apostrophe in "'’＇" for s in "sS")

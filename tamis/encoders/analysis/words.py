@@ -26,7 +26,7 @@ MAX_UNITS = 255
 # In ASCII only letters, digits and the underscore make words, and five marks join them:
 # ' : . between letters, ' . , ; between digits.
 _ASCII_WORD = re.compile(
-    r"""_*[A-Za-z0-9]\w*+
+    r"""_*+[A-Za-z0-9]\w*+
         (?: (?: (?<=[A-Za-z])[':.](?=[A-Za-z]) | (?<=[0-9])['.,;](?=[0-9]) ) \w++ )*+""",
     re.ASCII | re.VERBOSE,
 )
@@ -65,9 +65,9 @@ CLASSES = {
 def _grammar() -> str:
     """The expression for one word, over class letters; rule numbers are those of the two standards.
 
-    Alternatives differ in the character that must come next and loops give nothing back, so the first match is the
-    longest one. Two rules are Lucene's own and narrower than the standard: a Hebrew letter behind a joining mark, or behind a
-    double quote, does not itself take a quote.
+    Loops give nothing back, and of two alternatives either one excludes the other or the longer comes first, so the first
+    match is the longest one. Two rules are Lucene's own and narrower than the standard: a Hebrew letter behind a joining
+    mark, or behind a double quote, does not itself take a quote.
     """
     # WB4: whatever extends or formats belongs to the character before it.
     x = "[xsJkTVMgG]*+"
@@ -82,7 +82,7 @@ def _grammar() -> str:
     # What extends an emoji: of the above, all but the presentation selectors.
     y = "[xsJkMgG]*+"
     flag = f"R{x}R{x}"  # WB15, WB16
-    keycap = f"#[xsJMgG]*+(?:k{y}(?:Vk{y})?+|Vk{y})"  # ED-14c, ED-20
+    keycap = f"#[xsJMgG]*+(?:k{y}(?:Vk{y})?+|Vk{y})"  # ED-14c
     # Emoji joined by zero width joiners (WB3c, ED-16), with modifiers (ED-13), presentation selectors and tags (ED-14a).
     link = f"{y}(?:(?<=J)|VJ(?:J*+|M{y}(?<=J)))"
     tail = f"{y}(?:V(?:JM{y})?+)?+"

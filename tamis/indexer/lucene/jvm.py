@@ -79,6 +79,7 @@ def _options() -> list[str]:
         "-XX:+UseSerialGC",  # two cores' worth of threads at most allocate; the others' bookkeeping costs more here
         "-XX:TieredStopAtLevel=1" if os.environ.get("TAMIS_JAVA_QUICK") else "-XX:+TieredCompilation",
         "-Xshare:auto",
+        "-Xrs",  # signals stay with Python: Java's own SIGTERM handler waits for threads that Python holds, or crashes
         f"-Dlog4j2.configurationFile={here / 'log4j2.xml'}",
         f"-Djava.util.logging.config.file={here / 'logging.properties'}",
         "-Dslf4j.internal.verbosity=ERROR",

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.data.sources import replace_surrogates
+from tamis.encoders.analysis import ANALYZERS as PORTED
+from tamis.encoders.analysis import analyze, analyze_offsets
 from tamis.errors import UsageError
-from tamis.indexer.lucene.analysis import make_analyzer, tokenize
+from tamis.indexer.lucene.analysis import make_analyzer, token_offsets, tokenize
 from tamis.indexer.lucene.build import open_directory
 from tamis.indexer.lucene.commits import find_commit
 from tamis.indexer.lucene.failures import java_errors
@@ -81,8 +83,16 @@ class LuceneReader:
         return sorted(str(info.name) for info in infos)
 
     def tokenize(self, text: str) -> list[str]:
-        """Return the terms of a query text."""
+        """Return the terms of a text, in order."""
+        if self.analyzer_name in PORTED:  # the same terms without a crossing
+            return analyze(text, self.analyzer_name)
         return tokenize(self._analyzer, replace_surrogates(text))
+
+    def token_offsets(self, text: str) -> list[tuple[str, int, int]]:
+        """Return (term, start, end) for every token of a text; offsets count Python characters."""
+        if self.analyzer_name in PORTED:
+            return analyze_offsets(text, self.analyzer_name)
+        return token_offsets(self._analyzer, replace_surrogates(text))
 
     # -- queries ---------------------------------------------------------------------------------------------------
 

