@@ -123,6 +123,8 @@ def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
     import numpy as np
 
     whole = np.ascontiguousarray(array)
+    if whole.dtype.hasobject:
+        raise ValueError(f"arrays of dtype {whole.dtype} would need pickle, which Tamis never writes")
     with atomic_write(path) as handle:
         # not write_array: it bypasses the handle, and on a full disk raises an error that does not say so
         np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(whole))

@@ -55,7 +55,7 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         if language == "console":
             run_console(code, where)
         else:
-            exec(compile("\n" * line + code, str(page), "exec"), namespace)  # noqa: S102 - that is the test
+            exec(compile("\n" * line + code, str(page), "exec"), namespace)
 
 
 def test_a_broken_block_is_caught() -> None:

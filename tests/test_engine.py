@@ -188,7 +188,7 @@ def test_a_closed_index_says_so(index: tamis.Index) -> None:
         lambda: index.compact(),
         lambda: index.gc(),
     ):
-        with pytest.raises(UsageError, match="the index is closed; open it again with tamis.open"):
+        with pytest.raises(UsageError, match=r"the index is closed; open it again with tamis\.open"):
             use()
     assert repr(index) == f"<tamis.Index {str(index.path)!r}, closed>"
     assert index.refresh() == 1
@@ -251,6 +251,17 @@ def test_a_forked_child_is_told_to_spawn(index: tamis.Index) -> None:
     child.join(30)
     assert "does not survive a fork" in said
     assert "'spawn'" in said
+
+
+def test_relative_paths_follow_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java keeps the working folder that it was started in; Python may have moved on."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with tamis.Index.create("index") as index:
+            index.add([{"id": name, "text": "drum"}])
+            assert [hit.id for hit in index.search("drum")] == [name]
+        assert (tmp_path / name / "index" / "FORMAT").exists()
 
 
 # -- bare Lucene indexes -----------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def test_errors_are_also_what_python_calls_them() -> None:
         (errors.MissingResourceError, FileNotFoundError),
         (errors.StorageError, OSError),
     ):
-        with pytest.raises(builtin, match="^plain words$"):
+        with pytest.raises(builtin, match=r"^plain words$"):
             raise kind("plain words")
 
 

@@ -30,7 +30,7 @@ def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file_and_no_remains(tmp_path: Path, fault: type[BaseException]) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(fault), atomic_write(path) as handle:
+    with pytest.raises(fault), atomic_write(path) as handle:  # noqa: PT012 - the write is what must be undone
         handle.write(b"new")
         raise fault
     assert path.read_text() == "old"
@@ -73,15 +73,14 @@ def test_other_faults_pass_and_ours_are_not_wrapped_twice(tmp_path: Path) -> Non
     assert caught.value is ours
 
 
-def test_a_full_device_is_told_for_arrays_too() -> None:
-    """/dev/full refuses every write; numpy's own writer would hide the reason."""
-    full = Path("/dev/full")
-    if not full.exists():
+def test_a_full_device_is_told_for_arrays_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/dev/full refuses every write; numpy's own way of writing to it hides the reason."""
+    if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    header = np.lib.format.header_data_from_array_1_0(np.zeros(5))
-    with pytest.raises(StorageError, match="no space left"), storage_errors(full), full.open("wb") as handle:
-        np.lib.format.write_array_header_1_0(handle, header)
-        handle.write(np.zeros(1 << 16).data)
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *args, **kwargs: real(Path("/dev/full"), "wb"))
+    with pytest.raises(StorageError, match="no space left while writing"):
+        write_array(tmp_path / "a.npy", np.zeros(1 << 16))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,6 @@ def test_a_full_device_is_told_for_arrays_too() -> None:
         np.arange(12, dtype=np.float32).reshape(3, 4).T,
         np.zeros(0, np.int64),
         np.array([True, False]),
-        np.array(5, np.int32),
         np.arange(20)[::3],
     ],
 )
@@ -103,11 +101,11 @@ def test_arrays_round_trip(tmp_path: Path, array: Any) -> None:
         read = np.load(tmp_path / "a.npy", mmap_mode=mode, allow_pickle=False)
         assert np.array_equal(read, array)
         assert read.dtype == array.dtype
-        assert read.shape == (array.shape or read.shape)
+        assert read.shape == array.shape
 
 
 def test_objects_are_never_pickled(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"(?i)object|pickle|dtype"):
+    with pytest.raises(ValueError, match="dtype object would need pickle"):
         write_array(tmp_path / "a.npy", np.array([{"a": 1}], object))
     assert not (tmp_path / "a.npy").exists()
 

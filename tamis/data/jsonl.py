@@ -47,7 +47,7 @@ def parse_object(line: bytes) -> dict[str, Any]:
         RecordProblem: it is not one.
     """
     try:
-        value = _decode(line.decode().strip())
+        value = _parse(line.decode().strip())
     except UnicodeDecodeError as error:
         raise RecordProblem(utf8_problem(error)) from None
     except json.JSONDecodeError as error:
@@ -56,7 +56,7 @@ def parse_object(line: bytes) -> dict[str, Any]:
         raise RecordProblem(f"unusable JSON: {error}") from None
     if not isinstance(value, dict):
         raise RecordProblem(f"a JSON {_JSON_NAMES[type(value)]} where an object {{…}} is expected")
-    if b"\\ud" in line or b"\\uD" in line:  # only an escape can bring in a lone surrogate
+    if b"\\u" in line and (b"\\ud" in line or b"\\uD" in line):  # only an escape can bring in a lone surrogate
         return {replace_surrogates(key): _without_surrogates(item) for key, item in value.items()}
     return value
 
@@ -134,7 +134,15 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _parse(text: str) -> Any:
+    """Parse a text without white space around it."""
+    value, end = _decoder.raw_decode(text)
+    return value if end == len(text) else _decoder.decode(text)  # which says what the extra data are
+
+
 _JSON_NAMES = {
     list: "array",
     dict: "object",

@@ -73,7 +73,7 @@ def check_format(folder: Path) -> None:
             raise IndexVersionError(
                 f"{folder} has index layout {match[1]}; this Tamis reads up to {LAYOUT}: upgrade with  pip install -U tamis"
             )
-        raise IndexVersionError(f"{folder} has index layout {match[1]}, which Tamis never wrote: build it again")
+        raise CorruptIndexError(f"{folder / FORMAT} is damaged: there never was a layout {match[1]}")
     raise CorruptIndexError(f"{folder / FORMAT} is damaged: expected {format_text()!r}, found {text[:60]!r}")
 
 

@@ -56,11 +56,11 @@ def hash_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
 
 def size_of(value: Any) -> int:
     """Return about how many characters a document, or a metadata value, holds; memory is bounded by it."""
-    if isinstance(value, str):
-        return len(value)
     if isinstance(value, Document):
         size = len(value.text) + len(value.title)
         return size + size_of(value.metadata) if value.metadata else size
+    if isinstance(value, str):
+        return len(value)
     if isinstance(value, Mapping):
         return sum(len(str(key)) + size_of(item) for key, item in value.items())
     if isinstance(value, list):
@@ -76,15 +76,15 @@ class SegmentWriter:
         self.folder = folder
         self._settings = settings
         self._extra = [name for name, _ in settings.fields if name not in ("contents", "title", "body")]
-        self._pending: list[tuple[list[tuple[int, Document]], int]] = []
+        self._pending: list[tuple[int, Document]] = []
         self._tables: list[Any] = []
         self._filters: dict[str, list[Any]] = {name: [] for name in settings.filterable}
-        self._pending_rows = self._pending_bytes = 0
+        self._pending_bytes = 0
         self.rows = 0
 
     def add(self, first_row: int, passages: Sequence[Document]) -> None:
         """Add one document's rows, numbered from `first_row`."""
-        size = sum(map(size_of, passages))
+        size = size_of(passages[0]) if len(passages) == 1 else sum(map(size_of, passages))
         if size > _MAX_TEXT // 4:
             raise DataError(
                 f"document {passages[0].id!r} has {size:,} characters; at most {_MAX_TEXT // 4:,} are supported"
@@ -94,33 +94,31 @@ class SegmentWriter:
             raise DataError(
                 f"document id {longest[:40]!r}… has {len(longest.encode()):,} bytes; at most {MAX_ID_BYTES:,} are supported"
             )
-        if self._pending_rows and (
-            self._pending_rows + len(passages) > BATCH_ROWS or self._pending_bytes + size > BATCH_BYTES
+        if self._pending and (
+            len(self._pending) + len(passages) > BATCH_ROWS or self._pending_bytes + size > BATCH_BYTES
         ):
             self._flush()
-        self._pending.append(([(first_row + i, p) for i, p in enumerate(passages)], first_row))
-        self._pending_rows += len(passages)
+        self._pending.extend((first_row, passage) for passage in passages)
         self._pending_bytes += size
 
     def _flush(self) -> None:
         import pyarrow as pa
 
-        rows = [(doc, first) for numbered, first in self._pending for _, doc in numbered]
-        docs = [doc for doc, _ in rows]
+        docs = [doc for _, doc in self._pending]
         columns: dict[str, Any] = {
             "id": pa.array([d.id for d in docs], pa.string()),
             "title": _strings([d.title for d in docs]),
             "text": _strings([d.text for d in docs]),
             "metadata": _strings([_metadata_text(d) for d in docs]),
-            "document": pa.array([first for _, first in rows], pa.int64()),
+            "document": pa.array([first for first, _ in self._pending], pa.int64()),
         }
         for name in self._extra:
             columns[f"field:{name}"] = _strings([_field_text(d.metadata.get(name)) for d in docs])
         for name, values in self._filters.items():
             values.extend(d.metadata.get(name) for d in docs)
         self._tables.append(pa.table(columns))
-        self.rows += len(rows)
-        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+        self.rows += len(docs)
+        self._pending, self._pending_bytes = [], 0
 
     def finish(self, rows: NDArray[np.int64] | None = None) -> dict[str, FileEntry]:
         """Write the files, flush them to the device, and return their sizes and hashes."""

@@ -104,12 +104,14 @@ def test_a_flipped_byte_anywhere_in_format_is_found(folder: Path) -> None:
     for offset in range(len(whole)):
         for mask in (0x01, 0x80):
             flip(path, offset, mask)
-            report = verify_index(folder)
-            assert len(report.problems) == 1, offset
-            assert "layout" in report.problems[0] or "FORMAT" in report.problems[0]
-            with pytest.raises(IndexDataError):
-                tamis.open(folder)
-            path.write_bytes(whole)
+            try:
+                report = verify_index(folder)
+                assert report.problems[0].startswith(f"{path} is damaged"), offset
+                assert len(report.problems) == 1
+                with pytest.raises(CorruptIndexError, match="FORMAT is damaged"):
+                    tamis.open(folder)
+            finally:
+                path.write_bytes(whole)
     for left in (whole[:-1], b"", whole + b"\n"):
         path.write_bytes(left)
         assert "is damaged" in verify_index(folder).problems[0]
@@ -171,9 +173,9 @@ def test_no_generation_and_no_index(folder: Path, tmp_path: Path) -> None:
 def test_a_newer_layout_names_the_way_out(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "FORMAT").write_text(format_text(LAYOUT + 1))
-    with pytest.raises(IndexVersionError, match=r"index layout 2; this Tamis reads up to 1: upgrade"):
-        tamis.open(copy)
-    assert "upgrade" in verify_index(copy).problems[0]
+    for use in (tamis.open, verify_index):  # what a newer layout holds cannot be checked
+        with pytest.raises(IndexVersionError, match=r"index layout 2; this Tamis reads up to 1: upgrade"):
+            use(copy)
 
 
 def test_opening_finds_missing_and_truncated_files_at_once(folder: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tamis.Index]:
 @pytest.fixture(scope="session")
 def english(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tamis.Index]:
     """Forty documents of English with several fields, a few of them deleted."""
-    nouns = "sieve drum cook purée index query archive library engine tamis".split()
+    nouns = ["sieve", "drum", "cook", "purée", "index", "query", "archive", "library", "engine", "tamis"]
     documents = [
         {
             "id": f"d{i}",

@@ -58,7 +58,8 @@ def index_settings(analyzer: str, *, ram_mb: float = RAM_BUFFER_MB) -> Any:
 
 def open_directory(path: Path) -> Any:
     """Return a Lucene directory over `path`."""
-    return java("org.apache.lucene.store.FSDirectory").open(java("java.nio.file.Paths").get(str(path)))
+    # absolute: Java's working folder is the one that it was started in, whatever Python changed to since
+    return java("org.apache.lucene.store.FSDirectory").open(java("java.nio.file.Paths").get(str(path.absolute())))
 
 
 def build_chunk(folder: Path, batches: Any, fields: Sequence[str], analyzer: str) -> dict[str, int]:

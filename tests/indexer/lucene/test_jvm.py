@@ -72,7 +72,7 @@ def test_an_incomplete_or_newer_jar_is_named(monkeypatch: pytest.MonkeyPatch, tm
         jvm.find_jar()
     (tmp_path / "resources" / "jars").mkdir(parents=True)
     (tmp_path / "resources" / "jars" / "anserini-2.0.0-fatjar.jar").touch()
-    with pytest.raises(PrerequisiteError, match="anserini-2.0.0-fatjar.jar carries another Lucene"):
+    with pytest.raises(PrerequisiteError, match=r"anserini-2\.0\.0-fatjar\.jar carries another Lucene"):
         jvm.find_jar()
 
 
