@@ -42,10 +42,9 @@ def run(command: Sequence[str | Path]) -> Usage:
     Raises:
         SystemExit: it failed; its output is shown.
     """
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with tempfile.TemporaryFile() as output:
         start = time.perf_counter()
-        process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, env=environment)
+        process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=output, env=environment())
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -56,13 +55,9 @@ def run(command: Sequence[str | Path]) -> Usage:
     return Usage(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * unit / _MIB)
 
 
-def ask(command: Sequence[str | Path]) -> Any:
-    """Run a command and return the JSON value on the last line of its output."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))}\nfailed:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+def environment() -> dict[str, str]:
+    """The environment of the processes: this one's, with the package on the path."""
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 
 def tamis() -> list[str]:

@@ -2,7 +2,8 @@
 
 Both sides end with external ids and scores in Python, as pyserini users have them: SimpleSearcher's hits are read one by one
 through JPype (pyserini crosses its bridge as often), ours come from `Index.rank`. The row "search only" leaves
-SimpleSearcher's hits in Java. The processes take turns; a ratio is the median over the rounds.
+SimpleSearcher's hits in Java. Both processes live all the time and take turns way by way and depth by depth, one idle while the
+other works, so that a noisy neighbour meets both; a ratio is the median over the rounds.
 
     python -m benchmarks.searching --size 1000000
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +21,8 @@ from typing import Any
 
 from benchmarks.measure import (
     PYTHON,
-    ask,
     collection,
+    environment,
     index_of,
     machine,
     markdown,
@@ -33,7 +35,7 @@ from benchmarks.measure import (
 DEPTHS = (10, 1000)
 DEEP_QUERIES = 300
 """Queries at k=1000; at k=10 all are asked."""
-_WARM_UP, _COMPARED = 300, 20
+_COMPARED = 20
 
 Queries = list[tuple[str, str]]
 Answers = list[list[tuple[str, float]]]
@@ -59,12 +61,10 @@ def tamis_searches(folder: str) -> Iterator[tuple[str, Search]]:
 
         return search
 
-    with tamis.open(folder, threads=1) as index:
-        every = batch(index)
-        yield "one by one", lambda queries, k: [every([query], k)[0] for query in queries]
-        yield "batch, 1 thread", every
-    with tamis.open(folder, threads=2) as index:
-        yield "batch, 2 threads", batch(index)
+    one, two = batch(tamis.open(folder, threads=1)), batch(tamis.open(folder, threads=2))
+    yield "one by one", lambda queries, k: [one([query], k)[0] for query in queries]
+    yield "batch, 1 thread", one
+    yield "batch, 2 threads", two
 
 
 def anserini_searches(folder: str) -> Iterator[tuple[str, Search]]:
@@ -98,32 +98,64 @@ def anserini_searches(folder: str) -> Iterator[tuple[str, Search]]:
 ENGINES = {"tamis": tamis_searches, "anserini": anserini_searches}
 
 
-def measure(engine: str, folder: str, queries: Queries) -> dict[str, Any]:
-    """Time every way to search at every depth once, after warming up; runs in the engine's process."""
-    rates: dict[str, float] = {}
-    answers: Any = None
-    for way, search in ENGINES[engine](folder):
-        for k in DEPTHS:
-            asked = queries if k < 100 else queries[:DEEP_QUERIES]
-            search(asked[:_WARM_UP], k)
-            start = time.perf_counter()
-            search(asked, k)
-            rates[f"{way}, k={k}"] = len(asked) / (time.perf_counter() - start)
-        answers = answers or search(queries[:_COMPARED], 10)
-    return {"rates": rates, "answers": answers}
+def serve(engine: str, folder: str, queries: Queries) -> None:
+    """Answer requests from standard input, one JSON line each: how to search, how deep, whether the answers are wanted."""
+    ways = dict(ENGINES[engine](folder))
+    print(json.dumps(list(ways)), flush=True)
+    for line in sys.stdin:
+        way, k, wanted = json.loads(line)
+        asked = queries[: _COMPARED if wanted else len(queries) if k < 100 else DEEP_QUERIES]
+        start = time.perf_counter()
+        answers = ways[way](asked, k)
+        rate = len(asked) / (time.perf_counter() - start)
+        print(json.dumps(answers if wanted else rate), flush=True)
+
+
+class Peer:
+    """One engine in its own process."""
+
+    def __init__(self, engine: str, index: Path, queries: Path) -> None:
+        command = [PYTHON, "-m", "benchmarks.searching", "--engine", engine, str(index), str(queries)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+        )
+        self.ways: list[str] = self._answer()
+
+    def ask(self, way: str, k: int, *, answers: bool = False) -> Any:
+        """Let it search; return queries a second, or the answers of the first few queries."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([way, k, answers]) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"the process of {self._process.args} ended early")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
 
 
 def compare(index: Path, queries: Path, *, rounds: int) -> dict[str, Any]:
     """Let the engines take turns and return their rates (queries a second) and the ratios."""
-    rates: dict[str, dict[str, list[float]]] = {engine: {} for engine in ENGINES}
-    for number in range(rounds):
-        answers = {}
-        for engine in sorted(ENGINES, reverse=number % 2 == 0):
-            answer = ask([PYTHON, "-m", "benchmarks.searching", "--engine", engine, index, queries])
-            answers[engine] = answer["answers"]
-            for way, rate in answer["rates"].items():
-                rates[engine].setdefault(way, []).append(rate)
-        check_same_scores(answers)
+    peers = {engine: Peer(engine, index, queries) for engine in ENGINES}
+    try:
+        check_same_scores({engine: peer.ask("one by one", 10, answers=True) for engine, peer in peers.items()})
+        rates: dict[str, dict[str, list[float]]] = {engine: {} for engine in ENGINES}
+        for number in range(rounds + 1):  # the first round warms up and does not count
+            for way, k in itertools.product(peers["anserini"].ways, DEPTHS):
+                for engine in sorted(ENGINES, reverse=number % 2 == 0):
+                    if way in peers[engine].ways:
+                        rate = peers[engine].ask(way, k)
+                        if number:
+                            rates[engine].setdefault(f"{way}, k={k}", []).append(rate)
+    finally:
+        for peer in peers.values():
+            peer.close()
     ratios = {
         way: median([ours / theirs for ours, theirs in zip(rates["tamis"][way], rates["anserini"][way], strict=True)])
         for way in rates["tamis"]
@@ -153,7 +185,7 @@ def describe(figures: dict[str, Any]) -> str:
 def main() -> None:
     if sys.argv[1:2] == ["--engine"]:
         engine, index, queries = sys.argv[2:5]
-        print(json.dumps(measure(engine, index, read_queries(Path(queries)))))
+        serve(engine, index, read_queries(Path(queries)))
         return
     given = parser("Searching speed against Anserini's SimpleSearcher.", rounds=3).parse_args()
     with work_folder(given.work) as work:

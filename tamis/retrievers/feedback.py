@@ -32,8 +32,8 @@ class VectorSource(Protocol):
     """Term vectors and document frequencies; a `LuceneReader` is one."""
 
     @property
-    def num_docs(self) -> int:
-        """Live documents."""
+    def max_doc(self) -> int:
+        """Documents that frequencies count: deleted ones too, until they are compacted away."""
 
     def term_vector(self, doc: int, field: str) -> dict[str, int] | None:
         """Return term frequencies of a document."""
@@ -105,7 +105,7 @@ def _vector(source: VectorSource, doc: int, field: str, *, alphabet: bool) -> di
     if alphabet:
         sized = {term: count for term, count in sized.items() if _ALPHABET.fullmatch(term)}
     frequencies = source.document_frequencies(field, list(sized))
-    documents = np.float32(source.num_docs)
+    documents = np.float32(source.max_doc)
     return {t: np.float32(f) for t, f in sized.items() if np.float32(frequencies[t]) / documents <= _RARE}
 
 

@@ -17,7 +17,7 @@ DOCUMENTS = [Document("a", "one", "T"), Document("b", "two", "", {"year": 1999})
 
 def jsonl(path: Path, records: list[dict[str, object]]) -> Path:
     data = "".join(json.dumps(record) + "\n" for record in records).encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
     return path
 
 
@@ -100,7 +100,7 @@ def test_only_bad_lines(tmp_path: Path) -> None:
         list(open_corpus(path, on_bad_line="skip"))
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"", mtime=0)])
 def test_an_empty_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "empty.jsonl"
     path.write_bytes(content)

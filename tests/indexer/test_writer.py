@@ -229,6 +229,18 @@ def test_a_delete_leaves_the_survivors_scores_and_compact_gives_those_of_a_fresh
         fresh.close()
 
 
+def test_lucene_merges_no_deleted_document_away_before_compact(tmp_path: Path) -> None:
+    """A merge would drop deleted documents and with them the frequencies that scores rest on."""
+    with make(tmp_path / "index", [{"id": f"d{i}", "text": "x y"} for i in range(20)]) as index:
+        index.delete([f"d{i}" for i in range(15)])
+        for step in range(12):  # more segments than Lucene merges at a time
+            index.add([{"id": f"n{step}", "text": "x y"}])
+        assert index.manifest.parts["lucene"]["fields"]["contents"] == {"docs": 32, "tokens": 64, "postings": 64}
+        assert index.part("lucene").reader.max_doc == index.manifest.rows == 32
+        index.compact()
+        assert index.manifest.parts["lucene"]["fields"]["contents"] == {"docs": 17, "tokens": 34, "postings": 34}
+
+
 def test_deleting_what_is_not_there_makes_no_generation(built: tamis.Index) -> None:
     report = built.delete(["x", "y", "x"])
     assert (report.generation, report.rows, report.missing) == (1, 0, ("x", "y"))

@@ -15,7 +15,7 @@ from tamis.retrievers.feedback import FeedbackOptions, expand
 class Vectors:
     """A source of given term vectors: 100 documents, every term in five of them unless said otherwise."""
 
-    num_docs = 100
+    max_doc = 100
 
     def __init__(self, *vectors: dict[str, int] | None, common: Sequence[str] = ()) -> None:
         self._vectors, self._common = vectors, common
