@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,8 +123,7 @@ class Queries:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One line of a ranking: external id, row, score, rank from 1."""
 
     id: str
@@ -229,10 +228,7 @@ class Ranking:
             raise KeyError(query_id) from None
         rows, scores = self.at(position)
         ids = self.space.ids(rows)
-        return [
-            Hit(doc_id, row, score, rank)
-            for rank, (doc_id, row, score) in enumerate(zip(ids, rows.tolist(), scores.tolist(), strict=True), 1)
-        ]
+        return list(map(Hit, ids, rows.tolist(), scores.tolist(), range(1, len(rows) + 1)))
 
     def cut(self, k: int) -> Ranking:
         """Keep the first `k` of every list.
