@@ -102,3 +102,9 @@ def process() -> Callable[..., Outcome]:
         return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tables be wide, whatever the terminal or the test runner says."""
+    monkeypatch.setenv("COLUMNS", "120")

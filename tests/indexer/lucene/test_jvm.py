@@ -16,6 +16,9 @@ from tamis.errors import EXIT_PREREQUISITE, PrerequisiteError
 from tamis.indexer.lucene import jvm
 
 BUSY = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits them ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from tamis.indexer.lucene.jvm import start, java
 start()
 print("up", flush=True)
