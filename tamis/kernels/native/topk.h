@@ -74,8 +74,11 @@ static inline void sort_keys(uint64_t *keys, int64_t n) {
 
 struct topk {
     uint64_t *keys;
-    int64_t size, k, capacity; /* capacity > k */
-    float threshold;           /* a later document must score more than this; -inf until k are known */
+    int64_t size, k;
+    int64_t limit;    /* more than k: where a scan cuts the buffer back */
+    int64_t capacity; /* at least limit */
+    int64_t pushed;   /* ever */
+    float threshold;  /* a later document must score more than this; -inf until k are known */
 };
 
 static inline void topk_cut(struct topk *t) {
@@ -87,7 +90,7 @@ static inline void topk_cut(struct topk *t) {
 
 static inline void topk_push(struct topk *t, float score, uint32_t doc) {
     t->keys[t->size++] = make_key(score, doc);
-    if (t->size == t->capacity) topk_cut(t);
+    t->pushed++;
 }
 
 #endif

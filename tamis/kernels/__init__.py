@@ -1,0 +1,27 @@
+"""The hot loops, alone and documented. Today: the exact sparse top-k over postings.
+
+    postings = build_postings(term_ids, docs, codes, n_docs=…, n_terms=…, n_codes=…)
+    queries = Queries.of([(terms, tables), …])
+    hits = search(postings, queries, k=10)
+
+One kernel serves BM25, query likelihood, weighted feedback queries, learned sparse and binary vectors: a posting holds a
+small code, and a query brings for each of its terms a table from codes to contributions.
+"""
+
+from tamis.kernels.backend import kernel_name
+from tamis.kernels.building import Shard, build_postings, merge_postings
+from tamis.kernels.postings import WINDOW, Postings
+from tamis.kernels.queries import Queries
+from tamis.kernels.searching import Hits, search
+
+__all__ = [
+    "WINDOW",
+    "Hits",
+    "Postings",
+    "Queries",
+    "Shard",
+    "build_postings",
+    "kernel_name",
+    "merge_postings",
+    "search",
+]

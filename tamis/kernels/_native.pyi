@@ -1,0 +1,48 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+class Index:
+    def __init__(
+        self,
+        n_docs: int,
+        n_codes: int,
+        starts: Array,
+        directory_starts: Array,
+        directory: Array,
+        offsets: Array,
+        codes: Array | None,
+        /,
+    ) -> None: ...
+    def search(
+        self,
+        kernel: str,
+        offsets: Array,
+        terms: Array,
+        weights: Array | None,
+        rows: Array | None,
+        tables: Array | None,
+        mask: Array | None,
+        k: int,
+        threads: int,
+        nanoseconds: int,
+        /,
+    ) -> tuple[bytes, bytes, bytes, bytes]: ...
+    def documents(self, first: int, last: int, out: Array, /) -> None: ...
+
+def fill(
+    terms: Array,
+    docs: Array,
+    triple_codes: Array | None,
+    n_docs: int,
+    n_codes: int,
+    starts: Array,
+    directory_starts: Array,
+    directory: Array,
+    offsets: Array,
+    codes: Array | None,
+    /,
+) -> None: ...
+def kernels() -> list[str]: ...

@@ -1,0 +1,463 @@
+/* Exact top-k over a range of windows. Compiled once for each instruction set; the including file defines SEARCH.
+
+   Document at a time inside a window is replaced by term at a time over WINDOW_SIZE accumulators that stay in the second-level
+   cache, and windows follow one another in document order. Three ways to evaluate a window, all with the same result:
+
+   sums    every run is added to float accumulators, in query order. A clean accumulator is -0.0: adding any v to it gives
+           exactly v, and no later sum can be -0.0 again (values are normalised to +0.0, and in round-to-nearest only
+           -0.0 + -0.0 is -0.0), so that the accumulator itself tells whether a document holds any query term, at no cost and
+           also for scores of zero or less.
+   bounds  once k scores are known: the same adds on 8-bit upper bounds of the contributions, a quarter of the memory to scan;
+           the few documents whose bound reaches the threshold get their score from the postings, again in query order. The
+           weakest lists need not be added at all when few documents could still pass with their help (the non-essential
+           lists of MaxScore; Turtle and Flood, "Query evaluation: strategies and optimizations", 1995).
+   counts  postings without codes: overlap counters, and a threshold that is a histogram's.
+
+   Which of the first two is a guess about time, never about results. */
+
+#include <stdlib.h>
+
+#include "scan.h"
+#include "search.h"
+
+enum {
+    SPARSE_POSTINGS = 4096,   /* a window with fewer is harvested through its postings, not by a scan */
+    BOUND_TERMS = 48,         /* most query terms for which 8 bits bound well enough */
+    BOUND_POSTINGS = 16384,   /* fewest postings of a query that repay the preparation */
+    SPLIT_POSTINGS = 4096,    /* fewest remaining postings in a window worth counting survivors for */
+    PROBE_COST = 16,          /* one binary search, in added postings */
+    SCAN_GAIN = 6000,         /* what scanning bounds saves over scanning sums, in added postings */
+};
+
+struct run {
+    int32_t term; /* place in the query */
+    int64_t first, count;
+};
+
+/* What one search holds: the query's own view of the index. */
+struct state {
+    const struct postings *postings;
+    const struct query *query;
+    struct workspace *work;
+    struct cursor *cursors;
+    struct run *runs; /* of the current window, in query order */
+    int64_t n_runs, run_postings, window, width; /* width: documents of the window, rounded up to 64 */
+    uint32_t base;                               /* first document of the window, relative to the range */
+    const uint8_t *allowed;                      /* the window's part of the mask, or NULL */
+    float *tables;                               /* [terms, values] */
+    int64_t values;                              /* length of one table: codes, or 1 without codes */
+};
+
+/* The upper bounds of a query, in units of 1 / scale. */
+struct bounds {
+    uint8_t *tables; /* [terms, values] */
+    int32_t *order;  /* terms by descending bound */
+    int32_t *units;  /* a term's largest bound */
+    struct run *runs;
+    double scale, margin;
+};
+
+static inline uint64_t load_bits(const uint8_t *mask, int64_t first) {
+    uint64_t bits;
+    memcpy(&bits, mask + first / 8, 8);
+    return bits;
+}
+
+/* ---- windows ------------------------------------------------------------------------------------------------------- */
+
+static int open_state(struct state *s) {
+    const struct query *q = s->query;
+    int64_t n = q->n_terms;
+    s->values = s->postings->code_bits ? s->postings->n_codes : 1;
+    s->cursors = grow(&s->work->cursors, n * (int64_t)sizeof *s->cursors);
+    s->runs = grow(&s->work->terms, n * (int64_t)(2 * sizeof(struct run) + 2 * sizeof(int32_t)));
+    if (!s->cursors || !s->runs) return -1;
+    for (int64_t i = 0; i < n; i++) {
+        s->cursors[i] = open_cursor(s->postings, q->terms[i]);
+        while (s->cursors[i].window < q->first_window) next_run(s->postings, &s->cursors[i]);
+    }
+    return 0;
+}
+
+static const uint8_t *window_mask(struct state *s) {
+    const int64_t bytes = (s->postings->n_docs + 7) / 8, first = s->window * (WINDOW_SIZE / 8);
+    if (bytes - first >= WINDOW_SIZE / 8) return s->query->mask + first;
+    memset(s->work->mask, 0, sizeof s->work->mask);
+    memcpy(s->work->mask, s->query->mask + first, (size_t)(bytes - first));
+    return s->work->mask;
+}
+
+static int none_allowed(const uint8_t *mask) {
+    uint64_t any = 0;
+    for (int64_t i = 0; i < WINDOW_SIZE; i += 64) any |= load_bits(mask, i);
+    return !any;
+}
+
+/* Go to the next window that holds postings and allowed documents: 0 when there is none. */
+static int next_window(struct state *s) {
+    for (;;) {
+        int64_t n = s->query->n_terms, window = NO_WINDOW;
+        for (int64_t i = 0; i < n; i++)
+            if (s->cursors[i].window < window) window = s->cursors[i].window;
+        if (window >= s->query->last_window) return 0;
+        s->window = window;
+        s->base = (uint32_t)((window - s->query->first_window) << WINDOW_BITS);
+        int64_t width = s->postings->n_docs - (window << WINDOW_BITS);
+        s->width = width < WINDOW_SIZE ? (width + 63) / 64 * 64 : WINDOW_SIZE;
+        s->n_runs = s->run_postings = 0;
+        for (int64_t i = 0; i < n; i++) {
+            struct cursor *c = &s->cursors[i];
+            if (c->window != window) continue;
+            s->runs[s->n_runs++] = (struct run){(int32_t)i, c->first, c->count};
+            s->run_postings += c->count;
+            next_run(s->postings, c);
+            __builtin_prefetch(s->postings->offsets + c->first);
+        }
+        s->allowed = s->query->mask ? window_mask(s) : NULL;
+        if (!s->allowed || !none_allowed(s->allowed)) return 1;
+    }
+}
+
+static int past_deadline(const struct query *q) {
+    return q->deadline != INT64_MAX && monotonic_nanoseconds() >= q->deadline;
+}
+
+/* ---- sums ---------------------------------------------------------------------------------------------------------- */
+
+/* Value tables with the query's weights in them, and -0.0 made +0.0. */
+static int weigh_tables(struct state *s) {
+    const struct query *q = s->query;
+    s->tables = grow(&s->work->tables, q->n_terms * s->values * (int64_t)sizeof(float));
+    if (!s->tables) return -1;
+    for (int64_t i = 0; i < q->n_terms; i++) {
+        float weight = q->weights ? q->weights[i] : 1.0f, *table = s->tables + i * s->values;
+        if (!s->postings->code_bits) {
+            table[0] = weight + 0.0f;
+            continue;
+        }
+        const float *row = q->tables + (q->rows ? q->rows[i] : i) * s->values;
+        for (int64_t code = 0; code < s->values; code++) table[code] = weight * row[code] + 0.0f;
+    }
+    return 0;
+}
+
+static inline float value_of(const struct postings *p, const float *table, int64_t posting) {
+    if (p->code_bits == 8) return table[((const uint8_t *)p->codes)[posting]];
+    if (p->code_bits == 16) return table[((const uint16_t *)p->codes)[posting]];
+    return table[0];
+}
+
+static void add_sums(const struct postings *p, const struct run *run, const float *restrict table, float *restrict sums) {
+    const uint16_t *offsets = p->offsets + run->first;
+    if (p->code_bits == 8) {
+        const uint8_t *codes = (const uint8_t *)p->codes + run->first;
+        for (int64_t i = 0; i < run->count; i++) sums[offsets[i]] += table[codes[i]];
+    } else if (p->code_bits == 16) {
+        const uint16_t *codes = (const uint16_t *)p->codes + run->first;
+        for (int64_t i = 0; i < run->count; i++) sums[offsets[i]] += table[codes[i]];
+    } else {
+        for (int64_t i = 0; i < run->count; i++) sums[offsets[i]] += table[0];
+    }
+}
+
+/* Many documents: one scan that collects and cleans. */
+static void harvest_scan(const struct state *s, struct topk *top) {
+    float *sums = s->work->sums;
+    for (int64_t block = 0; block < s->width; block += 64) {
+        uint64_t found = sums_above(sums + block, top->threshold);
+        if (found && s->allowed) found &= load_bits(s->allowed, block);
+        for (; found; found &= found - 1) {
+            int64_t offset = block + __builtin_ctzll(found);
+            if (sums[offset] > top->threshold) topk_push(top, sums[offset], s->base + (uint32_t)offset);
+            if (top->size >= top->limit) topk_cut(top);
+        }
+        for (int i = 0; i < 64; i++) sums[block + i] = -0.0f;
+    }
+}
+
+/* Few documents: through the postings again, out of document order, so the threshold must not move meanwhile. */
+static void harvest_postings(const struct state *s, struct topk *top) {
+    float *sums = s->work->sums;
+    if (top->capacity - top->size <= s->run_postings) topk_cut(top);
+    for (int64_t r = 0; r < s->n_runs; r++) {
+        const uint16_t *offsets = s->postings->offsets + s->runs[r].first;
+        for (int64_t i = 0; i < s->runs[r].count; i++) {
+            uint32_t offset = offsets[i], bits;
+            float sum = sums[offset];
+            memcpy(&bits, &sum, 4);
+            sums[offset] = -0.0f;
+            if (bits == UNTOUCHED || !(sum > top->threshold)) continue;
+            if (s->allowed && !(s->allowed[offset / 8] >> (offset % 8) & 1)) continue;
+            topk_push(top, sum, s->base + offset);
+        }
+    }
+}
+
+/* ---- bounds -------------------------------------------------------------------------------------------------------- */
+
+/* Tables of upper bounds, summing to at most 255 over the terms: 1 prepared, 0 the query does not suit, -1 no memory. */
+static int open_bounds(const struct state *s, struct bounds *b) {
+    const struct query *q = s->query;
+    int64_t n = q->n_terms, postings = 0;
+    for (int64_t i = 0; i < n; i++) postings += s->postings->starts[q->terms[i] + 1] - s->postings->starts[q->terms[i]];
+    if (n > BOUND_TERMS || postings < BOUND_POSTINGS) return 0;
+    double maxima[BOUND_TERMS], total = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float *table = s->tables + i * s->values;
+        float largest = 0, smallest = 0;
+        for (int64_t code = 0; code < s->values; code++) {
+            largest = table[code] > largest ? table[code] : largest;
+            smallest = table[code] < smallest ? table[code] : smallest;
+        }
+        if (smallest < 0) return 0; /* a later list could lower a sum */
+        maxima[i] = largest, total += largest;
+    }
+    if (!(total > 0)) return 0;
+    b->scale = (255 - n) / total;
+    b->margin = total * (double)(n + 1) * 0x1p-23; /* twice the rounding error of a float sum of n terms, in any order */
+    b->tables = grow(&s->work->small_tables, n * s->values);
+    if (!b->tables) return -1;
+    b->runs = s->runs + n;
+    b->order = (int32_t *)(s->runs + 2 * n), b->units = b->order + n;
+    for (int64_t i = 0; i < n; i++) {
+        const float *table = s->tables + i * s->values;
+        uint8_t *bound = b->tables + i * s->values;
+        int32_t units = 0;
+        for (int64_t code = 0; code < s->values; code++) {
+            int32_t value = table[code] > 0 ? (int32_t)(table[code] * b->scale) + 1 : 0;
+            bound[code] = (uint8_t)value;
+            units = value > units ? value : units;
+        }
+        b->units[i] = units;
+        int64_t place = i;
+        for (; place && maxima[b->order[place - 1]] < maxima[i]; place--) b->order[place] = b->order[place - 1];
+        b->order[place] = (int32_t)i;
+    }
+    return 1;
+}
+
+/* The least sum of bounds that a document above the threshold can have. */
+static int64_t units_needed(const struct bounds *b, float threshold) {
+    double units = ((double)threshold - b->margin) * b->scale * (1 - 1e-9);
+    return units <= 0 ? 0 : units >= 256 ? 256 : (int64_t)ceil(units);
+}
+
+static void add_bounds(const struct postings *p, const struct run *run, const uint8_t *restrict table,
+                       uint8_t *restrict bounds) {
+    const uint16_t *offsets = p->offsets + run->first;
+    if (p->code_bits == 8) {
+        const uint8_t *codes = (const uint8_t *)p->codes + run->first;
+        for (int64_t i = 0; i < run->count; i++) bounds[offsets[i]] += table[codes[i]];
+    } else if (p->code_bits == 16) {
+        const uint16_t *codes = (const uint16_t *)p->codes + run->first;
+        for (int64_t i = 0; i < run->count; i++) bounds[offsets[i]] += table[codes[i]];
+    } else {
+        const uint8_t value = table[0];
+        for (int64_t i = 0; i < run->count; i++) bounds[offsets[i]] += value;
+    }
+}
+
+static int64_t count_survivors(const struct state *s, int64_t units) {
+    int64_t survivors = 0;
+    for (int64_t block = 0; block < s->width; block += 64)
+        survivors += __builtin_popcountll(bounds_from(s->work->bounds + block, (uint8_t)units));
+    return survivors;
+}
+
+static inline int64_t lower_bound(const uint16_t *offsets, int64_t n, uint16_t offset) {
+    const uint16_t *first = offsets;
+    for (; n > 1; n -= n / 2) first += first[n / 2 - 1] < offset ? n / 2 : 0;
+    return first - offsets + (n == 1 && *first < offset);
+}
+
+/* The candidates' scores, each summed in query order, pushed in document order. */
+static void score_candidates(const struct state *s, int64_t n, struct topk *top) {
+    const uint16_t *candidates = s->work->candidates;
+    float *scores = s->work->scores;
+    for (int64_t i = 0; i < n; i++) scores[i] = -0.0f;
+    for (int64_t r = 0; r < s->n_runs; r++) {
+        const struct run run = s->runs[r];
+        const uint16_t *offsets = s->postings->offsets + run.first;
+        const float *table = s->tables + run.term * s->values;
+        int64_t at = 0;
+        for (int64_t i = 0; i < n; i++) {
+            at += lower_bound(offsets + at, run.count - at, candidates[i]);
+            if (at == run.count) break;
+            if (offsets[at] == candidates[i]) scores[i] += value_of(s->postings, table, run.first + at);
+        }
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (scores[i] > top->threshold) topk_push(top, scores[i], s->base + candidates[i]);
+        if (top->size >= top->limit) topk_cut(top);
+    }
+}
+
+/* Evaluate the window through bounds; returns the number of documents that had to be scored. */
+static int64_t filter_window(const struct state *s, const struct bounds *b, int64_t needed, struct topk *top) {
+    int64_t n = 0, rest = 0, remaining = s->run_postings;
+    int32_t place[BOUND_TERMS];
+    for (int64_t i = 0; i < s->query->n_terms; i++) place[i] = -1;
+    for (int64_t r = 0; r < s->n_runs; r++) {
+        place[s->runs[r].term] = (int32_t)r;
+        rest += b->units[s->runs[r].term];
+    }
+    if (rest < needed) return 0;
+    for (int64_t i = 0; i < s->query->n_terms; i++) /* runs by descending bound */
+        if (place[b->order[i]] >= 0) b->runs[n++] = s->runs[place[b->order[i]]];
+    for (int64_t r = 0; r < n; r++) {
+        const struct run *run = &b->runs[r];
+        if (r && rest < needed && remaining > SPLIT_POSTINGS &&
+            count_survivors(s, needed - rest) * n * PROBE_COST < remaining)
+            break;
+        add_bounds(s->postings, run, b->tables + run->term * s->values, s->work->bounds);
+        rest -= b->units[run->term], remaining -= run->count;
+    }
+    uint8_t *bounds = s->work->bounds, bar = (uint8_t)(needed - rest);
+    int64_t candidates = 0;
+    for (int64_t block = 0; block < s->width; block += 64) {
+        uint64_t found = bounds_from(bounds + block, bar);
+        if (found && s->allowed) found &= load_bits(s->allowed, block);
+        for (; found; found &= found - 1) s->work->candidates[candidates++] = (uint16_t)(block + __builtin_ctzll(found));
+        memset(bounds + block, 0, 64);
+    }
+    score_candidates(s, candidates, top);
+    return candidates;
+}
+
+/* ---- counts -------------------------------------------------------------------------------------------------------- */
+
+/* Documents arrive in order, so among equal counts the first come stay. Never more than the threshold is needed to know:
+   k documents with at least `threshold` terms are held. */
+struct count_topk {
+    uint64_t *keys; /* count above document */
+    int64_t *histogram;
+    int64_t size, k, capacity, threshold, above; /* above: held documents with more than `threshold` */
+};
+
+static void counts_cut(struct count_topk *t) {
+    int64_t ties = t->k - t->above, size = 0;
+    if (t->size <= t->k) return;
+    for (int64_t i = 0; i < t->size; i++) {
+        int64_t count = (int64_t)(t->keys[i] >> 32);
+        if (count > t->threshold || (count == t->threshold && ties-- > 0)) t->keys[size++] = t->keys[i];
+    }
+    t->size = size;
+}
+
+static inline void counts_push(struct count_topk *t, int64_t count, uint32_t doc) {
+    if (count <= t->threshold) return;
+    t->keys[t->size++] = (uint64_t)count << 32 | doc;
+    t->histogram[count]++;
+    t->above++;
+    while (t->above >= t->k) t->above -= t->histogram[++t->threshold];
+    if (t->size == t->capacity) counts_cut(t);
+}
+
+static void count_window(const struct state *s, struct count_topk *top) {
+    const int narrow = s->query->n_terms <= 255;
+    uint8_t *bytes = s->work->bounds;
+    uint16_t *words = s->work->counts;
+    if (top->threshold >= s->n_runs) return; /* no document here can hold more of the terms */
+    for (int64_t r = 0; r < s->n_runs; r++) {
+        const uint16_t *offsets = s->postings->offsets + s->runs[r].first;
+        if (narrow) for (int64_t i = 0; i < s->runs[r].count; i++) bytes[offsets[i]]++;
+        else for (int64_t i = 0; i < s->runs[r].count; i++) words[offsets[i]]++;
+    }
+    for (int64_t block = 0; block < s->width; block += 64) {
+        uint64_t found = narrow ? bounds_from(bytes + block, (uint8_t)(top->threshold + 1))
+                                : counts_from(words + block, (uint16_t)(top->threshold + 1));
+        if (found && s->allowed) found &= load_bits(s->allowed, block);
+        for (; found; found &= found - 1) {
+            int64_t offset = block + __builtin_ctzll(found);
+            counts_push(top, narrow ? bytes[offset] : words[offset], s->base + (uint32_t)offset);
+        }
+    }
+    if (narrow) memset(bytes, 0, (size_t)s->width);
+    else memset(words, 0, (size_t)s->width * 2);
+}
+
+/* ---- one query ----------------------------------------------------------------------------------------------------- */
+
+static int allocate_matches(struct matches *out, int64_t n) {
+    out->size = n;
+    out->docs = malloc((size_t)(n ? n : 1) * sizeof *out->docs);
+    out->scores = malloc((size_t)(n ? n : 1) * sizeof *out->scores);
+    return out->docs && out->scores ? 0 : -1;
+}
+
+static int search_counts(struct state *s, int64_t k, struct matches *out) {
+    int64_t n = s->query->n_terms, first = s->query->first_window << WINDOW_BITS;
+    struct count_topk top = {.k = k, .capacity = 2 * k + 1024};
+    top.keys = grow(&s->work->keys, top.capacity * (int64_t)sizeof *top.keys);
+    top.histogram = grow(&s->work->tables, (n + 2) * (int64_t)sizeof *top.histogram);
+    if (!top.keys || !top.histogram) return -1;
+    memset(top.histogram, 0, (size_t)(n + 2) * sizeof *top.histogram);
+    while (next_window(s)) {
+        if (past_deadline(s->query)) {
+            out->partial = 1;
+            break;
+        }
+        count_window(s, &top);
+    }
+    counts_cut(&top);
+    if (allocate_matches(out, top.size)) return -1;
+    memset(top.histogram, 0, (size_t)(n + 2) * sizeof *top.histogram); /* now: where each count goes, the largest first */
+    for (int64_t i = 0; i < top.size; i++) top.histogram[(top.keys[i] >> 32) - 1]++;
+    for (int64_t count = n - 1; count >= 0; count--) top.histogram[count] += top.histogram[count + 1];
+    for (int64_t i = 0; i < top.size; i++) {
+        int64_t place = top.histogram[top.keys[i] >> 32]++;
+        out->docs[place] = first + (uint32_t)top.keys[i];
+        out->scores[place] = (float)(top.keys[i] >> 32);
+    }
+    return 0;
+}
+
+static int search_sums(struct state *s, int64_t k, struct matches *out) {
+    int64_t first = s->query->first_window << WINDOW_BITS, expected = INT64_MAX;
+    struct bounds bounds = {0};
+    struct topk top = {.k = k, .limit = 2 * k + 64, .capacity = 2 * k + 64 + SPARSE_POSTINGS, .threshold = -INFINITY};
+    top.keys = grow(&s->work->keys, top.capacity * (int64_t)sizeof *top.keys);
+    if (!top.keys || weigh_tables(s)) return -1;
+    int bounded = open_bounds(s, &bounds);
+    if (bounded < 0) return -1;
+    while (next_window(s)) {
+        if (past_deadline(s->query)) {
+            out->partial = 1;
+            break;
+        }
+        int64_t needed = bounded && top.threshold > 0 ? units_needed(&bounds, top.threshold) : 0;
+        if (needed > 255) break; /* nothing can score more */
+        int64_t gain = SCAN_GAIN + s->run_postings / 4, cost = s->n_runs * PROBE_COST;
+        if (needed && s->run_postings >= SPARSE_POSTINGS && expected <= gain / cost) {
+            expected = filter_window(s, &bounds, needed, &top);
+        } else {
+            int64_t before = top.pushed;
+            for (int64_t r = 0; r < s->n_runs; r++)
+                add_sums(s->postings, &s->runs[r], s->tables + s->runs[r].term * s->values, s->work->sums);
+            if (s->run_postings < SPARSE_POSTINGS) harvest_postings(s, &top);
+            else harvest_scan(s, &top);
+            expected = top.pushed - before < k ? top.pushed - before : k;
+        }
+        if (top.size > k + k / 4 || (top.size >= k && top.threshold == -INFINITY)) topk_cut(&top);
+    }
+    topk_cut(&top);
+    sort_keys(top.keys, top.size);
+    if (allocate_matches(out, top.size)) return -1;
+    for (int64_t i = 0; i < top.size; i++) {
+        out->docs[i] = first + (uint32_t)top.keys[i];
+        out->scores[i] = key_score(top.keys[i]);
+    }
+    return 0;
+}
+
+int SEARCH(const struct postings *postings, const struct query *query, struct workspace *work, struct matches *out) {
+    struct state s = {.postings = postings, .query = query, .work = work};
+    int64_t matching = 0, k = query->k;
+    *out = (struct matches){0};
+    if (open_state(&s)) return -1;
+    for (int64_t i = 0; i < query->n_terms; i++)
+        matching += s.cursors[i].end - s.cursors[i].first; /* no more documents than postings can match */
+    if (matching < k) k = matching;
+    if (!k) return allocate_matches(out, 0);
+    return query->count_only ? search_counts(&s, k, out) : search_sums(&s, k, out);
+}

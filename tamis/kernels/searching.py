@@ -1,0 +1,116 @@
+"""Exact top-k over postings: the door to both kernels."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.errors import UsageError
+from tamis.kernels.backend import kernel_name
+from tamis.kernels.postings import Postings
+from tamis.kernels.queries import Queries
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """The best documents of each query of a batch, read-only.
+
+    Args:
+        offsets: int64 [n + 1]; query i has the hits offsets[i] … offsets[i + 1] - 1.
+        docs: int64; by descending score, equal scores by ascending number.
+        scores: float32.
+        partial: bool [n]; the deadline passed before the query had seen all documents.
+    """
+
+    offsets: NDArray[np.int64]
+    docs: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    partial: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.partial)
+
+    def __getitem__(self, i: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Documents and scores of query i, counted from 0."""
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        part = slice(self.offsets[i], self.offsets[i + 1])
+        return self.docs[part], self.scores[part]
+
+
+def search(
+    postings: Postings,
+    queries: Queries,
+    k: int,
+    *,
+    mask: NDArray[np.uint8] | None = None,
+    threads: int = 1,
+    deadline: float | None = None,
+) -> Hits:
+    """Return the k best documents of each query: exactly those of an exhaustive evaluation, ties included.
+
+    A document is returned only if it holds a term of the query; its score may be zero or less. The bytes of the result are the
+    same for every number of threads and every kernel.
+
+    Args:
+        postings: what to search. They are validated at the first search.
+        queries: the batch. Its tables need one value a code of the postings, or no tables if these have no codes.
+        k: how many, at least 1; there is no upper limit.
+        mask: the documents that may be returned, one bit each, as ``numpy.packbits(allowed, bitorder="little")`` makes it.
+        threads: at most this many run at once, over queries or, if these are fewer, over windows. The GIL is released.
+        deadline: a time of `time.monotonic`, looked at between windows; past it each query returns the best so far of the
+            documents that it saw, marked as partial. None: no limit.
+
+    Raises:
+        UsageError: an argument is out of range or does not fit the postings.
+        CorruptIndexError: the postings break their layout.
+    """
+    _check(postings, queries, k, mask, threads)
+    if kernel_name() == "numpy":
+        from tamis.kernels.numpy_backend import search_batch
+
+        postings.validate()
+        return Hits(*search_batch(postings, queries, k, mask, deadline))
+    index = postings.native
+    if index is None:
+        raise AssertionError("a compiled kernel is in use but not present")
+    left = -1 if deadline is None else min(max(0, int((deadline - time.monotonic()) * 1e9)), 1 << 62)
+    q = queries
+    offsets, docs, scores, partial = index.search(
+        kernel_name(), q.offsets, q.terms, q.weights, q.rows, q.tables, mask, min(k, 1 << 62), threads, left
+    )
+    return Hits(
+        np.frombuffer(offsets, np.int64),
+        np.frombuffer(docs, np.int64),
+        np.frombuffer(scores, np.float32),
+        np.frombuffer(partial, np.bool_),
+    )
+
+
+def _check(postings: Postings, queries: Queries, k: int, mask: NDArray[np.uint8] | None, threads: int) -> None:
+    if k < 1:
+        raise UsageError(f"k = {k}: at least 1 document a query can be asked for")
+    if threads < 1:
+        raise UsageError(f"threads = {threads}: at least 1 is needed")
+    terms = queries.terms
+    if len(terms) and (terms.min() < 0 or terms.max() >= postings.n_terms):
+        wrong = int(terms[(terms < 0) | (terms >= postings.n_terms)][0])
+        raise UsageError(
+            f"term {wrong} is not in a vocabulary of {postings.n_terms}: drop unknown terms from the queries"
+        )
+    if len(terms) and (queries.tables is None) != (postings.codes is None):
+        raise UsageError(
+            "postings with codes need queries with value tables, and postings without codes queries without"
+        )
+    if len(terms) and queries.tables is not None and queries.tables.shape[1] != postings.n_codes:
+        raise UsageError(f"value tables of {queries.tables.shape[1]} values for postings of {postings.n_codes} codes")
+    if mask is not None and (
+        mask.dtype != np.uint8 or mask.shape != ((postings.n_docs + 7) // 8,) or not mask.flags.c_contiguous
+    ):
+        raise UsageError(
+            f"a mask of {mask.dtype} {mask.shape} for {postings.n_docs} documents: "
+            f"{(postings.n_docs + 7) // 8} contiguous bytes of one bit a document are wanted"
+        )
