@@ -6,6 +6,7 @@ stages a result is a document under its own id: ``bm25 % 5000 >> maxp % 1000``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -44,7 +45,7 @@ class NoOptions:
     """A family without options."""
 
 
-class _Passages:
+class _Passages(ABC):
     """What the three stages share: finding each row's document, and adding up by it."""
 
     part_kind: ClassVar[str | None] = None
@@ -78,8 +79,9 @@ class _Passages:
             lists.append(self._group(parents[first:last], ranking.rows[first:last], ranking.scores[first:last]))
         return Ranking.from_lists(self._parents, ranking.query_ids, lists, sort=True, partial=ranking.partial.tolist())
 
+    @abstractmethod
     def _group(self, parents: Any, rows: Any, scores: Any) -> tuple[Any, Any]:
-        raise AssertionError("each stage says how it groups")
+        """Return the documents of one result list, by first row, and their scores."""
 
 
 class MaxP(_Passages):
