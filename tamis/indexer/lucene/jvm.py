@@ -25,6 +25,10 @@ HEAP_VARIABLE = "TAMIS_JAVA_HEAP"
 
 DEFAULT_HEAP = "800m"
 
+HELPER_JAR = Path(__file__).parent / "tamis-lucene.jar"
+"""Our own few loops in Java, compiled from the folder java/ beside it (scripts/compile_java.py): work on every document, hit or
+posting crosses the bridge once a batch."""
+
 _lock = threading.Lock()
 _owners: list[int] = []
 """The process that started the virtual machine, once it has; a forked child inherits the entry, not the machine."""
@@ -114,7 +118,9 @@ def start() -> Any:
             jar, jvm = find_jar(), find_jvm()
             try:
                 # interrupt=False keeps Ctrl-C with Python, where it becomes KeyboardInterrupt
-                jpype.startJVM(str(jvm), *_options(), classpath=[str(jar)], convertStrings=False, interrupt=False)
+                jpype.startJVM(
+                    str(jvm), *_options(), classpath=[str(jar), str(HELPER_JAR)], convertStrings=False, interrupt=False
+                )
             except Exception as error:
                 raise PrerequisiteError(
                     f"the Java virtual machine {jvm} did not start: {error}; "
@@ -151,10 +157,11 @@ def _leave_java_alone() -> None:
 def _check_lucene(jpype: Any) -> None:
     try:
         version = str(jpype.JClass("org.apache.lucene.util.Version").LATEST.toString())
+        jpype.JClass("tamis.Hits")
     except Exception as error:
         raise PrerequisiteError(
-            "a Java virtual machine that lacks the Anserini jar runs in this process already: "
-            "let Tamis start it, or start it with the jar on its class path"
+            f"a Java virtual machine that lacks the Anserini jar or {HELPER_JAR.name} runs in this process already: "
+            "let Tamis start it, or start it with both on its class path"
         ) from error
     if not version.startswith("9."):
         raise PrerequisiteError(f'Lucene {version} was found, 9.x is needed: pip install "pyserini>=1.6,<2"')

@@ -1,7 +1,7 @@
 """Searching a Lucene commit: queries in, arrays of document numbers and scores out.
 
 A `LuceneReader` is opened on one commit and never sees another. It is safe for threads; Lucene's own calls release the
-interpreter lock. Hits leave Java as two primitive arrays filled by a method-handle loop, never hit by hit.
+interpreter lock. Hits leave Java as two primitive arrays filled by one loop there, never hit by hit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from tamis.indexer.lucene.build import open_directory
 from tamis.indexer.lucene.commits import find_commit
 from tamis.indexer.lucene.failures import java_errors
 from tamis.indexer.lucene.jvm import java, start
-from tamis.indexer.lucene.programs import count_documents, make_hits, read_vector, split_hits
 
 Hits = tuple[NDArray[np.int32], NDArray[np.float32]]
 """Lucene document numbers and scores, best first."""
@@ -196,7 +195,7 @@ class LuceneReader:
         jpype = start()
         docs, scores = jpype.JArray(jpype.JInt)(len(hits)), jpype.JArray(jpype.JFloat)(len(hits))
         if len(hits):
-            split_hits()(hits, docs, scores)
+            java("tamis.Hits").split(hits, docs, scores)
         return np.array(docs, np.int32), np.array(scores, np.float32)
 
     def score(self, query: Any, docs: NDArray[np.int32], model: tuple[str, float, float]) -> NDArray[np.float32]:
@@ -205,9 +204,9 @@ class LuceneReader:
         if not len(docs):
             return np.zeros(0, np.float32)
         searcher = self._searcher(model)
-        numbers, given = jpype.JArray(jpype.JInt)(len(docs)), jpype.JArray(java(_SEARCH + "ScoreDoc"))(len(docs))
+        numbers = jpype.JArray(jpype.JInt)(len(docs))
         numbers[:] = docs
-        make_hits()(numbers, jpype.JArray(jpype.JFloat)(1), given)
+        given = java("tamis.Hits").of(numbers)
         total = java(_SEARCH + "TotalHits")(len(docs), java(_SEARCH + "TotalHits$Relation").EQUAL_TO)
         first = java(_SEARCH + "TopDocs")(total, given)
         rescored = java(_SEARCH + "QueryRescorer").rescore(searcher, first, query, 1.0, len(docs))
@@ -222,8 +221,7 @@ class LuceneReader:
         missing = [term for term in terms if (field, term) not in self._frequencies]
         if missing:
             jpype = start()
-            counts = jpype.JArray(jpype.JInt)(len(missing))
-            count_documents()(self._reader, field, jpype.JArray(jpype.JString)(missing), counts)
+            counts = java("tamis.Hits").frequencies(self._reader, field, jpype.JArray(jpype.JString)(missing))
             self._frequencies.update(zip(((field, term) for term in missing), map(int, counts), strict=True))
         return {term: self._frequencies[field, term] for term in terms}
 
@@ -234,10 +232,9 @@ class LuceneReader:
             return None
         jpype = start()
         size = int(terms.size())
-        texts, counts = jpype.JArray(jpype.JString)(size), jpype.JArray(jpype.JLong)(size)
-        read_vector()(terms.iterator(), texts, counts)
-        # a term holds no line feed: every analyser splits there, and one crossing brings all of them
-        names = str(java("java.lang.String").join("\n", texts)).split("\n") if size else []
+        counts = jpype.JArray(jpype.JLong)(size)
+        lines = str(java("tamis.Hits").vector(terms.iterator(), counts))
+        names = lines.split("\n") if size else []
         return dict(zip(names, np.array(counts, np.int64).tolist(), strict=True))
 
     def stored(self, doc: int, field: str) -> str | None:
