@@ -19,12 +19,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from tamis.data.document import Document
 from tamis.errors import DataError, MissingResourceError, UsageError
 from tamis.events import Listener, ignore
-from tamis.indexer.layout import LUCENE, WORK, Manifest, Settings, check_files, check_format
+from tamis.indexer.layout import Manifest, Settings, check_files, check_format
 from tamis.indexer.lock import Pin, pin_newest
 
 if TYPE_CHECKING:
@@ -219,6 +219,12 @@ class Index:
         return self._pin.manifest
 
     @property
+    def has_manifest(self) -> bool:
+        """Whether Tamis made the index; a bare Lucene index has no manifest."""
+        self._require_open()
+        return self._pin is not None
+
+    @property
     def generation(self) -> int:
         """Number of the open generation; 0 is the empty index. A bare Lucene index has generation 0."""
         self._require_open()
@@ -243,40 +249,22 @@ class Index:
         Raises:
             MissingResourceError: the index holds no such part.
         """
-        from tamis.indexer.lucene.part import LucenePart
-
         with self._lock:
             self._require_open()
             if name not in self._parts:
                 if self._pin is None:
+                    from tamis.indexer.lucene.part import LucenePart
+
                     if name != "lucene":
                         raise MissingResourceError(f"{self.path} is a bare Lucene index: its only part is 'lucene'")
                     part = LucenePart(self.path, None, "english", {"contents": 1.0}, self._documents, self._threads)
                 else:
-                    part = self._open_part(name, self._pin.manifest)
+                    from tamis.indexer.parts import open_part
+
+                    documents = cast("DocumentStore", self._documents)
+                    part = open_part(self.path, name, self._pin.manifest, documents, self._threads)
                 self._parts[name] = part
             return self._parts[name]
-
-    def _open_part(self, name: str, manifest: Manifest) -> Any:
-        from tamis.indexer.lucene.part import LucenePart
-
-        entry = manifest.parts.get(name)
-        if entry is None:
-            unfinished = any((self.path / WORK).glob("*/receipts")) if not manifest.parts else False
-            hint = (
-                "its indexing was interrupted: run the same tamis index command again"
-                if unfinished
-                else (
-                    f"it holds {', '.join(sorted(manifest.parts))}"
-                    if manifest.parts
-                    else "it is empty: add documents first"
-                )
-            )
-            raise MissingResourceError(f"{self.path} has no part {name!r}: {hint}")
-        fields = dict(manifest.settings.fields)
-        return LucenePart(
-            self.path / LUCENE, entry["segments_file"], entry["analyzer"], fields, self._documents, self._threads
-        )
 
     def rank(
         self,

@@ -235,13 +235,13 @@ def test_a_misspelt_family_or_option(index: tamis.Index) -> None:
 
 
 def test_a_forked_child_is_told_to_spawn(index: tamis.Index) -> None:
-    index.search("drum")
+    index.search("drum", pipeline="bm25?engine=lucene")
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
 
     def use() -> None:
         try:
-            tamis.open(index.path).search("drum")
+            tamis.open(index.path).search("drum", pipeline="bm25?engine=lucene")
         except PrerequisiteError as error:
             answers.put(str(error))
 

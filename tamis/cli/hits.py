@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tamis.cli.drawing import clean, make_console
 from tamis.cli.session import colours
 from tamis.cli.snippets import Highlighter, Snippet
-from tamis.errors import MissingResourceError, PrerequisiteError
+from tamis.errors import PrerequisiteError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -42,11 +42,14 @@ def write_hits(session: Session, index: Index, query: str, hits: Sequence[Search
 
 def make_highlighter(index: Index, query: str) -> Highlighter:
     """Return a highlighter by the index's own analyser, or by word beginnings where it has none."""
+    from tamis.indexer.analysis import TextAnalyzer
+
     try:
-        reader = index.part("lucene").reader
-    except (MissingResourceError, PrerequisiteError):
+        analyzer = TextAnalyzer(index.manifest.settings.analyzer if index.has_manifest else "english")
+        analyzer.offsets("")  # starts Java where it must
+    except PrerequisiteError:
         return Highlighter(query)
-    return Highlighter(query, reader.token_offsets)
+    return Highlighter(query, analyzer.offsets)
 
 
 def _table(hits: Sequence[SearchHit], titles: Sequence[Snippet], snippets: Sequence[Snippet]) -> str:

@@ -3,6 +3,7 @@
     segments    every new document segment is on the device under its final name
     deletes     the new deletion bitmaps are written
     lucene      Lucene has committed, with the new generation in its user data
+    parts       the postings of its new segments are exported and on the device
     hashed      size and hash of every new file are known
     published   the manifest is linked under its number: from here on the new generation is what readers open
     cleared     the job's folder is gone, and with it generations that nobody reads
@@ -13,6 +14,7 @@ Each name is emitted as a `CommitStep` event at that instant; the crash tests ki
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,10 +30,21 @@ from tamis.events import CommitStep, Finished, Listener, Started, Warned
 from tamis.files import storage_errors, sync_folder, write_array
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.garbage import collect
-from tamis.indexer.layout import DELETES, LUCENE, SEGMENTS, FileEntry, Manifest, SegmentEntry, publish_manifest
+from tamis.indexer.impact.shard import FILES
+from tamis.indexer.layout import (
+    DELETES,
+    LUCENE,
+    PARTS,
+    SEGMENTS,
+    TERMS_PART,
+    FileEntry,
+    Manifest,
+    SegmentEntry,
+    publish_manifest,
+)
 from tamis.indexer.segment import describe_file
 
-STEPS = ("segments", "deletes", "lucene", "hashed", "published", "cleared")
+STEPS = ("segments", "deletes", "lucene", "parts", "hashed", "published", "cleared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +91,9 @@ def _commit(folder: Path, base: Manifest, change: Change, listener: Listener) ->
     part, lucene_files = _commit_lucene(folder, base, store, change, generation)
     sync_folder(folder)  # deletes/ and lucene/ may be new in it
     listener(CommitStep("lucene"))
-    files = _describe(folder, base, change, kept, lucene_files)
+    terms, shard_files = _export_terms(folder, base, part, listener)
+    listener(CommitStep("parts"))
+    files = _describe(folder, base, change, kept, [f"{LUCENE}/{file}" for file in lucene_files] + shard_files)
     listener(CommitStep("hashed"))
     counts = dict(base.counts)
     for name, value in (change.counts or {}).items():
@@ -90,7 +105,7 @@ def _commit(folder: Path, base: Manifest, change: Change, listener: Listener) ->
         tamis=__version__,
         next_row=max([base.next_row, *(entry.last_row + 1 for entry in segments)]),
         segments=segments,
-        parts={**base.parts, "lucene": part},
+        parts={**{k: v for k, v in base.parts.items() if k != TERMS_PART}, "lucene": part, **terms},
         counts=counts,
         sources=(*base.sources, change.source) if change.source is not None else base.sources,
         files=files,
@@ -152,6 +167,29 @@ def _commit_lucene(
         return part, commit_files(lucene, segments_file)
 
 
+def _export_terms(
+    folder: Path, base: Manifest, lucene: Mapping[str, Any], listener: Listener
+) -> tuple[dict[str, Any], list[str]]:
+    """Bring the impact part up to the Lucene commit: the manifest's entry, if it can be, and the names of its files."""
+    from tamis.indexer.lucene.export import TooManyPairsError, export_commit
+    from tamis.indexer.lucene.failures import java_errors
+
+    fields = sorted(lucene["fields"])
+    old = base.parts.get(TERMS_PART, {})
+    identity = old["id"] if old.get("fields") == fields else uuid.uuid4().hex
+    place = folder / PARTS / identity
+    try:
+        with java_errors(folder / LUCENE):
+            shards = export_commit(folder / LUCENE, lucene["segments_file"], fields, place)
+    except TooManyPairsError as error:
+        listener(Warned("no-impact-part", f"{error}: searches of this index run in Lucene"))
+        return {}, []
+    sync_folder(folder / PARTS)
+    sync_folder(folder)
+    entry = {"kind": "impact", "id": identity, "fields": fields, "shards": [shard.to_json() for shard in shards]}
+    return {TERMS_PART: entry}, [f"{PARTS}/{identity}/{shard.id}/{file}" for shard in shards for file in FILES]
+
+
 def _warn_of_empty_fields(base: Manifest, part: Mapping[str, Any], listener: Listener) -> None:
     for name, _ in base.settings.fields:
         if not part["fields"][name]["docs"] and name not in ("contents", "title", "body"):
@@ -173,7 +211,7 @@ def check_counts(manifest: Manifest, part: Mapping[str, Any]) -> None:
 
 
 def _describe(
-    folder: Path, base: Manifest, change: Change, kept: Sequence[SegmentEntry], lucene_files: Sequence[str]
+    folder: Path, base: Manifest, change: Change, kept: Sequence[SegmentEntry], part_files: Sequence[str]
 ) -> dict[str, FileEntry]:
     files: dict[str, FileEntry] = {}
     for entry in kept:
@@ -184,8 +222,7 @@ def _describe(
             files[name] = base.files.get(name) or describe_file(folder / name)
     for entry, described in change.segments:
         files.update({f"{SEGMENTS}/{entry.id}/{name}": known for name, known in described.items()})
-    for file in lucene_files:
-        name = f"{LUCENE}/{file}"
-        # Lucene never rewrites a file of a commit, so what was hashed once stays so
+    for name in part_files:
+        # a file of a Lucene commit or of a shard is never rewritten, so what was hashed once stays so
         files[name] = base.files.get(name) or describe_file(folder / name)
     return files

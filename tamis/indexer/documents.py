@@ -7,6 +7,7 @@ is never found by its id and never returned by a search.
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from tamis.indexer.layout import DELETES, SEGMENTS, Manifest
 from tamis.indexer.segment import Segment, hash_ids, metadata_of
 from tamis.ranking import Rows
 
+_FEW = 32
+
 
 class DocumentStore:
     """A `tamis.stages.DocumentView` over the segments that a manifest names."""
@@ -31,6 +34,7 @@ class DocumentStore:
         self._first = np.array([entry.first_row for entry in manifest.segments], np.int64)
         self._counts = np.array([entry.rows for entry in manifest.segments], np.int64)
         self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._counts)])
+        self._starts_list: list[int] = self._starts.tolist()
 
     @property
     def key(self) -> str:
@@ -94,13 +98,24 @@ class DocumentStore:
         return np.concatenate(parts)
 
     def _strings(self, column: str, rows: Rows) -> list[str]:
-        unique, inverse = np.unique(self.positions_of(np.asarray(rows, np.int64)), return_inverse=True)
-        bounds = np.searchsorted(unique, self._starts).tolist()
+        positions = self.positions_of(np.asarray(rows, np.int64))
+        if len(positions) <= _FEW:  # the results of one query: plain Python is faster than a handful of array calls
+            starts, found = self._starts_list, []
+            for position in positions.tolist():
+                number = bisect_right(starts, position) - 1
+                found.append(self._segments[number].string(column, position - starts[number]))
+            return found
+        order = np.argsort(positions, kind="stable")
+        ascending = positions[order]
+        bounds = np.searchsorted(ascending, self._starts).tolist()
         values: list[str] = []
         for number, (first, last) in enumerate(itertools.pairwise(bounds)):
             if first < last:
-                values += self._segments[number].strings(column, unique[first:last] - self._starts[number])
-        return [values[i] for i in inverse.tolist()]
+                values += self._segments[number].strings(column, ascending[first:last] - self._starts[number])
+        result = [""] * len(values)
+        for place, value in zip(order.tolist(), values, strict=True):
+            result[place] = value
+        return result
 
     def ids(self, rows: Rows) -> list[str]:
         """Return the id of each row; of a passage, ``DOCUMENT#n``."""

@@ -16,6 +16,7 @@ from tamis.indexer.layout import (
     FORMAT,
     LUCENE,
     MANIFESTS,
+    PARTS,
     SEGMENTS,
     WORK,
     Manifest,
@@ -48,6 +49,7 @@ def collect(folder: Path, newest: Manifest) -> list[str]:
             if path.name not in segments:
                 shutil.rmtree(path, ignore_errors=True)
                 removed.append(f"{SEGMENTS}/{path.name}")
+    removed += _unneeded_shards(folder, needed)
     for kind in (DELETES, LUCENE):
         if (folder / kind).is_dir():
             for path in (folder / kind).iterdir():
@@ -55,6 +57,19 @@ def collect(folder: Path, newest: Manifest) -> list[str]:
                 if name not in needed and path.name != "write.lock":
                     path.unlink()
                     removed.append(name)
+    return removed
+
+
+def _unneeded_shards(folder: Path, needed: set[str]) -> list[str]:
+    removed = []
+    shards = {tuple(name.split("/")[1:3]) for name in needed if name.startswith(f"{PARTS}/")}
+    for part in (folder / PARTS).glob("*"):
+        for shard in part.iterdir():
+            if (part.name, shard.name) not in shards:
+                shutil.rmtree(shard, ignore_errors=True)
+                removed.append(f"{PARTS}/{part.name}/{shard.name}")
+        if part.name not in {owner for owner, _ in shards}:
+            shutil.rmtree(part, ignore_errors=True)
     return removed
 
 

@@ -5,6 +5,7 @@
     segments/<id>/                  documents (tamis.indexer.segment); immutable once named
     deletes/<segment>.<generation>.npy  bool of a segment's length: true where the row is deleted
     lucene/                         an ordinary Lucene index
+    parts/<part>/<shard>/           impact parts (tamis.indexer.impact.shard); immutable once named
     work/                           unfinished jobs: receipts and chunks
     LOCK                            the writer's advisory lock
 
@@ -40,7 +41,11 @@ MANIFESTS = "manifests"
 SEGMENTS = "segments"
 DELETES = "deletes"
 LUCENE = "lucene"
+PARTS = "parts"
 WORK = "work"
+
+TERMS_PART = "terms"
+"""Name of the impact part that is exported from Lucene."""
 
 _MAGIC = "tamis index\n"
 _MANIFEST_NAME = re.compile(r"^(\d{12})\.json$")
@@ -149,7 +154,8 @@ class Manifest:
         settings: what the index is.
         next_row: the row that the next document gets; rows are never reused.
         segments: document segments in row order.
-        parts: what is built over them, by name; ``lucene`` holds the commit's file and its fields' statistics.
+        parts: what is built over them, by name; ``lucene`` holds the commit's file and its fields' statistics, ``terms`` the
+            shards of its postings.
         counts: running totals: documents, rows, deleted, empty, duplicates, replaced, skipped lines.
         sources: what was added: one entry a finished job with its fingerprint.
         files: path within the index → size and hash.

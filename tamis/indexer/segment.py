@@ -16,6 +16,7 @@ import hashlib
 import json
 import mmap
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -253,6 +254,11 @@ class Segment:
         np.cumsum([batch["rows"] for batch in self._batches], out=starts[1:])
         return starts
 
+    @cached_property
+    def _starts_list(self) -> list[int]:
+        starts: list[int] = self._starts.tolist()
+        return starts
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 
@@ -261,6 +267,14 @@ class Segment:
         """Row of each position where compaction left gaps, otherwise None."""
         path = self.folder / ROWS
         return np.load(path, mmap_mode="r") if path.exists() else None
+
+    def string(self, column: str, position: int) -> str:
+        """Return one value of a string column (id, title, text or metadata)."""
+        places, starts = self._string_places(column), self._starts_list
+        number = bisect_right(starts, position) - 1
+        start, offsets = places[number]
+        local = position - starts[number]
+        return self._map[start + offsets[local] : start + offsets[local + 1]].decode()
 
     def strings(self, column: str, positions: NDArray[np.int64]) -> list[str]:
         """Return a string column (id, title, text or metadata) at `positions`."""

@@ -9,17 +9,20 @@ small code, and a query brings for each of its terms a table from codes to contr
 """
 
 from tamis.kernels.backend import kernel_name
-from tamis.kernels.building import Shard, build_postings, merge_postings
+from tamis.kernels.building import PostingsBuilder, Shard, build_postings, merge_postings
 from tamis.kernels.postings import WINDOW, Postings
 from tamis.kernels.queries import Queries
 from tamis.kernels.searching import Hits, search
+from tamis.kernels.vocabulary import Vocabulary
 
 __all__ = [
     "WINDOW",
     "Hits",
     "Postings",
+    "PostingsBuilder",
     "Queries",
     "Shard",
+    "Vocabulary",
     "build_postings",
     "kernel_name",
     "merge_postings",

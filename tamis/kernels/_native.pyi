@@ -24,7 +24,9 @@ class Index:
         weights: Array | None,
         rows: Array | None,
         tables: Array | None,
+        groups: Array | None,
         mask: Array | None,
+        once: bool,
         k: int,
         threads: int,
         nanoseconds: int,
@@ -45,4 +47,5 @@ def fill(
     codes: Array | None,
     /,
 ) -> None: ...
+def find_terms(text: Array, starts: Array, terms: list[bytes]) -> bytes: ...
 def kernels() -> list[str]: ...

@@ -66,6 +66,50 @@ def build_postings(
     return postings
 
 
+class PostingsBuilder:
+    """Builds postings whose terms come in order, each term's documents ascending, when all frequencies are known beforehand.
+
+    Nothing but one block is held in memory besides the arrays, which the caller may map to files.
+
+    Args:
+        frequencies: int64 [n_terms]; how many documents hold each term.
+        n_docs: number of documents, at most 2^48.
+        n_codes: number of distinct codes, 0 for binary postings.
+        allocate: where the arrays live.
+    """
+
+    def __init__(
+        self, frequencies: NDArray[np.int64], *, n_docs: int, n_codes: int, allocate: Allocate = _in_memory
+    ) -> None:
+        self._frequencies = frequencies
+        self._postings = _empty_postings(frequencies, n_docs, n_codes, allocate)
+        self._term = 0
+
+    def add(self, docs: Array, codes: Array | None) -> None:
+        """Add the postings of the next few terms, whole: integers [n], codes of the type that `code_type` gives.
+
+        Raises:
+            DataError: a document or code is out of range, documents do not ascend, or a term is cut in two.
+        """
+        starts, first = self._postings.starts, self._term
+        last = int(np.searchsorted(starts, starts[first] + len(docs), "right")) - 1
+        if starts[last] - starts[first] != len(docs):
+            raise DataError(f"{len(docs)} postings do not end with a term (the next terms begin at {first})")
+        terms = np.repeat(np.arange(last - first, dtype=np.int32), self._frequencies[first:last])
+        _fill(_slice(self._postings, first, last), terms, _integers(docs), codes)
+        self._term = last
+
+    def finish(self) -> Postings:
+        """Return the postings.
+
+        Raises:
+            DataError: not all terms were given.
+        """
+        if self._postings.starts[self._term] != self._postings.n_postings:
+            raise DataError(f"postings of {self._term} of {self._postings.n_terms} terms were given")
+        return self._postings
+
+
 @dataclass(frozen=True, eq=False)
 class Shard:
     """Postings to be merged, and where their documents and terms go.

@@ -7,6 +7,7 @@ the same float32 operations in the same order as the compiled kernel. It shares 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,13 @@ _CHECKED_AT_ONCE = 1 << 22
 
 
 def search_batch(
-    postings: Postings, queries: Queries, k: int, mask: NDArray[np.uint8] | None, deadline: float | None
+    postings: Postings,
+    queries: Queries,
+    k: int,
+    mask: NDArray[np.uint8] | None,
+    deadline: float | None,
+    *,
+    once: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
     """Arguments and results as of `tamis.kernels.search`, unchecked. The deadline is looked at between queries."""
     docs, scores, partial = [np.empty(0, np.int64)], [np.empty(0, np.float32)], np.zeros(len(queries), np.bool_)
@@ -37,7 +44,7 @@ def search_batch(
             partial[i] = np.any(postings.frequencies(queries.terms[queries.offsets[i] : queries.offsets[i + 1]]))
             found, values = docs[0], scores[0]
         else:
-            found, values = _search_one(postings, queries, i, k, mask)
+            found, values = _search_one(postings, queries, i, k, mask, once=once)
         docs.append(found)
         scores.append(values)
     offsets = np.cumsum([len(part) for part in docs], dtype=np.int64)
@@ -45,7 +52,7 @@ def search_batch(
 
 
 def _search_one(
-    postings: Postings, queries: Queries, i: int, k: int, mask: NDArray[np.uint8] | None
+    postings: Postings, queries: Queries, i: int, k: int, mask: NDArray[np.uint8] | None, *, once: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     places = range(queries.offsets[i], queries.offsets[i + 1])
     lists = {
@@ -53,13 +60,20 @@ def _search_one(
         for term in {int(queries.terms[p]) for p in places}
     }
     matching = np.unique(np.concatenate([np.empty(0, np.int64), *lists.values()]))
-    sums, seen = np.zeros(len(matching), np.float32), np.zeros(len(matching), np.bool_)
+    kind: type[np.floating[Any]] = np.float64 if once else np.float32
+    sums: Array = np.zeros(len(matching), kind)
+    seen, whole = np.zeros(len(matching), np.bool_), np.zeros(len(matching))
     for place in places:
+        if queries.groups is not None and place > places[0] and queries.groups[place] != queries.groups[place - 1]:
+            whole += sums.astype(np.float32)
+            sums[:] = 0
         term = int(queries.terms[place])
         slots = np.searchsorted(matching, lists[term])
         values = _contributions(postings, queries, place, term)
         sums[slots] = np.where(seen[slots], sums[slots] + values, values)
         seen[slots] = True
+    if once:
+        sums = (whole + sums.astype(np.float32)).astype(np.float32)
     if mask is not None:
         allowed = (mask[matching >> 3] >> (matching & 7).astype(np.uint8) & 1).astype(np.bool_)
         matching, sums = matching[allowed], sums[allowed]

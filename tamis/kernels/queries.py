@@ -27,6 +27,8 @@ class Queries:
         weights: float32, one a term; None means 1.
         tables: float32 [rows, n_codes]; None for postings without codes.
         rows: int32, one a term: which table it uses; None means that there are as many tables as terms, in order.
+        groups: int32, one a term, ascending within a query: terms whose sum is rounded together, before it is added to the
+            others' (only for ``rounding="once"``); None means that each term stands alone.
 
     Raises:
         UsageError: the arrays do not fit each other, or a score could leave the range of float32.
@@ -37,6 +39,7 @@ class Queries:
     weights: NDArray[np.float32] | None = None
     tables: NDArray[np.float32] | None = None
     rows: NDArray[np.int32] | None = None
+    groups: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (
@@ -45,6 +48,7 @@ class Queries:
             ("weights", np.float32),
             ("tables", np.float32),
             ("rows", np.int32),
+            ("groups", np.int32),
         ):
             value = getattr(self, name)
             if value is not None:
@@ -84,7 +88,7 @@ class Queries:
         )
         if not ok or (self.offsets[1:] < self.offsets[:-1]).any():
             raise UsageError(f"query offsets must ascend from 0 to the number of terms, {n}")
-        for name in ("weights", "rows"):
+        for name in ("weights", "rows", "groups"):
             value = getattr(self, name)
             if value is not None and value.shape != (n,):
                 raise UsageError(f"{name} of shape {value.shape}: one for each of {n} terms is wanted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,7 @@ def search(
     mask: NDArray[np.uint8] | None = None,
     threads: int = 1,
     deadline: float | None = None,
+    rounding: Literal["each", "once"] = "each",
 ) -> Hits:
     """Return the k best documents of each query: exactly those of an exhaustive evaluation, ties included.
 
@@ -63,24 +65,41 @@ def search(
         threads: at most this many run at once, over queries or, if these are fewer, over windows. The GIL is released.
         deadline: a time of `time.monotonic`, looked at between windows; past it each query returns the best so far of the
             documents that it saw, marked as partial. None: no limit.
+        rounding: how a document's contributions are summed: ``each`` addition in float32, in the order of the query; or in
+            float64, rounded to float32 ``once``, as Lucene does (once a group, and then the groups, where the queries have
+            groups).
 
     Raises:
         UsageError: an argument is out of range or does not fit the postings.
         CorruptIndexError: the postings break their layout.
     """
     _check(postings, queries, k, mask, threads)
+    once = rounding == "once"
+    if queries.groups is not None and not once:
+        raise UsageError('groups of terms are summed apart only with rounding="once"')
     if kernel_name() == "numpy":
         from tamis.kernels.numpy_backend import search_batch
 
         postings.validate()
-        return Hits(*search_batch(postings, queries, k, mask, deadline))
+        return Hits(*search_batch(postings, queries, k, mask, deadline, once=once))
     index = postings.native
     if index is None:
         raise AssertionError("a compiled kernel is in use but not present")
     left = -1 if deadline is None else min(max(0, int((deadline - time.monotonic()) * 1e9)), 1 << 62)
     q = queries
     offsets, docs, scores, partial = index.search(
-        kernel_name(), q.offsets, q.terms, q.weights, q.rows, q.tables, mask, min(k, 1 << 62), threads, left
+        kernel_name(),
+        q.offsets,
+        q.terms,
+        q.weights,
+        q.rows,
+        q.tables,
+        q.groups,
+        mask,
+        once,
+        min(k, 1 << 62),
+        threads,
+        left,
     )
     return Hits(
         np.frombuffer(offsets, np.int64),

@@ -72,7 +72,7 @@ class FeedbackOptions:
 def expand(
     source: VectorSource,
     tokens: Sequence[str],
-    docs: NDArray[np.int32],
+    docs: NDArray[Any],
     scores: NDArray[np.float32],
     options: FeedbackOptions,
 ) -> dict[str, float]:
@@ -124,7 +124,7 @@ def _scaled(vector: Mapping[str, np.float32], order: int) -> dict[str, np.float3
 def _rm3(
     source: VectorSource,
     query: Mapping[str, np.float32],
-    docs: NDArray[np.int32],
+    docs: NDArray[Any],
     scores: NDArray[np.float32],
     options: FeedbackOptions,
 ) -> dict[str, np.float32]:
@@ -146,7 +146,7 @@ def _rm3(
 
 
 def _rocchio(
-    source: VectorSource, query: Mapping[str, np.float32], docs: NDArray[np.int32], options: FeedbackOptions
+    source: VectorSource, query: Mapping[str, np.float32], docs: NDArray[Any], options: FeedbackOptions
 ) -> dict[str, np.float32]:
     def mean(chosen: NDArray[Any]) -> dict[str, np.float32]:
         vectors = [_scaled(_vector(source, doc, options.field, alphabet=False), 2) for doc in chosen.tolist()]

@@ -1,4 +1,4 @@
-"""What BM25 and query likelihood share: a Lucene part, batches over threads, feedback, re-scoring of candidates."""
+"""Models over words, searched by Lucene: a Lucene part, batches over threads, feedback, re-scoring of candidates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tamis.data.fields import parse_fields
-from tamis.errors import MissingResourceError, UnknownNameError, UsageError
+from tamis.errors import UnknownNameError, UsageError
 from tamis.indexer.lucene.part import LucenePart
 from tamis.ranking import Queries, Ranking, check_k
 from tamis.retrievers.feedback import FeedbackOptions, expand
@@ -102,15 +102,3 @@ class LuceneRetriever:
             reader.text_query(text, self._fields), self._feedback.depth, self._model, ties=self._ties
         )
         return expand(reader, tokens, docs, scores, self._feedback)
-
-
-def lucene_part(source: Any, name: str) -> LucenePart:
-    """Return the Lucene part called `name`.
-
-    Raises:
-        MissingResourceError: it is absent, or of another kind.
-    """
-    part = source.part(name)
-    if not isinstance(part, LucenePart):
-        raise MissingResourceError(f"part {name!r} is of kind {part.kind!r}, a lucene part is needed")
-    return part

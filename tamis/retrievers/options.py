@@ -1,4 +1,4 @@
-"""Options that the Lucene retrievers share, declared once."""
+"""Options that the models over words share, declared once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from tamis.errors import UsageError
 from tamis.families import option
 from tamis.retrievers.feedback import FeedbackOptions
 
+FLOAT_MAX = 3.4e38
+"""Parameters are 32-bit floats, as Lucene's are."""
+
 
 @dataclass(frozen=True)
-class LuceneOptions:
-    """Search options of every retriever that runs on Lucene."""
+class TermOptions:
+    """Search options of every model over words."""
 
+    engine: str = option(
+        "auto", "kernel, lucene, or auto: the kernel where it can", choices=("auto", "kernel", "lucene")
+    )
+    deadline: float | None = option(None, "seconds a batch may take; then the best so far, marked partial", gt=0)
     ties: str = option("row", "order of equal scores: row, or docid as Anserini", choices=("row", "docid"))
     fields: str | None = option(None, "fields with weights in place of the index's own, e.g. title^2,body")
     syntax: str = option("text", "text: plain words; lucene: the query language", choices=("text", "lucene"))

@@ -59,7 +59,7 @@ def test_a_whole_index_has_no_problems(folder: Path) -> None:
     assert report.bytes == sum((folder / name).stat().st_size for name in named_files(folder))
     assert verify_index(folder, quick=True).ok
     kinds = {name.split("/")[0] for name in named_files(folder)}
-    assert kinds == {"segments", "deletes", "lucene"}
+    assert kinds == {"segments", "deletes", "lucene", "parts"}
     assert {Path(name).name for name in named_files(folder)} >= {"docs.arrow", "layout.json", "rows.npy", "id_hash.npy"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -28,13 +29,15 @@ needs_compiler = pytest.mark.skipif(
 KS = st.sampled_from([1, 2, 3, 10, 64, 1000, 10**6])
 
 
-def run(kernel: str, postings: Postings, queries: Queries, k: int, mask: Any = None, threads: int = 1) -> Hits:
+def run(
+    kernel: str, postings: Postings, queries: Queries, k: int, mask: Any = None, threads: int = 1, *, once: bool = False
+) -> Hits:
     """Search with a given kernel, whatever this process chose."""
     if kernel == "numpy":
-        return Hits(*search_batch(postings, queries, k, mask, None))
+        return Hits(*search_batch(postings, queries, k, mask, None, once=once))
     assert postings.native is not None
-    columns = (queries.offsets, queries.terms, queries.weights, queries.rows, queries.tables, mask)
-    parts = postings.native.search(kernel, *columns, k, threads, -1)
+    columns = (queries.offsets, queries.terms, queries.weights, queries.rows, queries.tables, queries.groups, mask)
+    parts = postings.native.search(kernel, *columns, once, k, threads, -1)
     return Hits(
         *(
             np.frombuffer(part, kind)
@@ -348,7 +351,85 @@ def test_the_extension_refuses_arrays_that_do_not_fit() -> None:
         ("weights", np.ones(1, np.float32)),
         ("tables", np.ones((1, 3), np.float32)),
         ("tables", np.ones(2)),
+        ("groups", np.zeros(2, np.int32)),
     ]:
-        columns = {key: getattr(good, key) for key in ("offsets", "terms", "weights", "rows", "tables")} | {name: value}
+        columns = {key: getattr(good, key) for key in ("offsets", "terms", "weights", "rows", "tables", "groups")} | {
+            name: value
+        }
         with pytest.raises(ValueError, match=r"fit|items of"):
-            index.search("baseline", *columns.values(), None, 1, 1, -1)
+            index.search("baseline", *columns.values(), None, False, 1, 1, -1)
+
+
+# -- sums rounded once -------------------------------------------------------------------------------------------------
+
+# Float32 additions of these in different orders give different sums, and many documents tie.
+TRICKY = [1.0, 2.0**-24, 2.0**-23, 3 * 2.0**-25, 0.1, 1 / 3, 16777216.0]
+
+
+def tricky_queries(queries: Queries, seed: int, *, n_codes: int, signed: bool, grouped: bool) -> Queries:
+    rng = np.random.default_rng(seed)
+    tables = rng.choice(TRICKY, (3, n_codes)) * (rng.choice([-1, 1], (3, n_codes)) if signed else 1)
+    groups = None
+    if grouped:
+        steps = rng.integers(0, 2, len(queries.terms))
+        groups = np.concatenate([np.cumsum(steps[a:b]) for a, b in itertools.pairwise(queries.offsets)]).astype(
+            np.int32
+        )
+    rows = rng.integers(0, 3, len(queries.terms))
+    return Queries(queries.offsets, queries.terms, None, tables, rows, groups)
+
+
+@needs_compiler
+@settings(deadline=None, max_examples=200)
+@given(
+    st.data(),
+    KS,
+    st.integers(1, 3),
+    st.sampled_from([None, 0.3]),
+    st.sampled_from(COMPILED or ["numpy"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_rounding_once_as_the_oracle(
+    collections_of: Any,
+    data: Any,
+    k: int,
+    threads: int,
+    share: float | None,
+    kernel: str,
+    signed: bool,
+    grouped: bool,
+) -> None:
+    collection = data.draw(collections_of(st.sampled_from([1, 2, 5, 300])))
+    postings = collection.postings
+    queries = tricky_queries(collection.queries, k, n_codes=postings.n_codes, signed=signed, grouped=grouped)
+    mask = None if share is None else random_mask(k, postings.n_docs, share)
+    wanted = run("numpy", postings, queries, k, mask, once=True)
+    assert_same(run(kernel, postings, queries, k, mask, threads, once=True), wanted)
+
+
+@needs_compiler
+@pytest.mark.parametrize("kernel", COMPILED)
+@pytest.mark.parametrize("k", [1, 10, 100, 1000, 5000])
+@pytest.mark.parametrize("values", ["own", "tricky", "one"])
+def test_rounding_once_on_long_lists(dense_collection: Any, kernel: str, k: int, values: str) -> None:
+    """``one``: every contribution is the same, so that thousands tie at any k and the second search must fetch them."""
+    postings, queries = dense_collection.postings, dense_collection.queries
+    if values == "tricky":
+        queries = tricky_queries(queries, 3, n_codes=300, signed=False, grouped=True)
+    elif values == "one":
+        queries = Queries(queries.offsets, queries.terms, None, np.full((3, 300), 0.1, np.float32), queries.rows)
+    assert_same(run(kernel, postings, queries, k, threads=2, once=True), run("numpy", postings, queries, k, once=True))
+
+
+def test_rounding_once_by_hand() -> None:
+    # 2^24 + 1 + 1: each addition loses its 1, the whole does not
+    postings = build_postings(np.array([0, 1, 2]), np.array([5, 5, 5]), None, n_docs=6, n_terms=3)
+    weights = np.array([2.0**24, 1.0, 1.0])
+    plain = Queries(np.array([0, 3]), np.arange(3), weights)
+    assert search(postings, plain, 1).scores.tolist() == [2.0**24]
+    assert search(postings, plain, 1, rounding="once").scores.tolist() == [2.0**24 + 2]
+    grouped = Queries(np.array([0, 3]), np.arange(3), weights, groups=np.array([0, 0, 1]))
+    assert search(postings, grouped, 1, rounding="once").scores.tolist() == [2.0**24]  # 2^24 + 1 is rounded first
+    with pytest.raises(UsageError, match='only with rounding="once"'):
+        search(postings, grouped, 1)

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.data.sources import replace_surrogates
-from tamis.encoders.analysis import ANALYZERS as PORTED
-from tamis.encoders.analysis import analyze, analyze_offsets
 from tamis.errors import UsageError
-from tamis.indexer.lucene.analysis import make_analyzer, token_offsets, tokenize
+from tamis.indexer.analysis import TextAnalyzer
+from tamis.indexer.lucene.analysis import make_analyzer
 from tamis.indexer.lucene.build import open_directory
 from tamis.indexer.lucene.commits import find_commit
 from tamis.indexer.lucene.failures import java_errors
@@ -55,6 +54,7 @@ class LuceneReader:
         self.folder = folder
         self.analyzer_name = analyzer
         self._analyzer = make_analyzer(analyzer)
+        self._texts = TextAnalyzer(analyzer)
         self._searchers: dict[tuple[str, float, float], Any] = {}
         self._frequencies: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
@@ -83,15 +83,11 @@ class LuceneReader:
 
     def tokenize(self, text: str) -> list[str]:
         """Return the terms of a text, in order."""
-        if self.analyzer_name in PORTED:  # the same terms without a crossing
-            return analyze(text, self.analyzer_name)
-        return tokenize(self._analyzer, replace_surrogates(text))
+        return self._texts.terms(text)
 
     def token_offsets(self, text: str) -> list[tuple[str, int, int]]:
         """Return (term, start, end) for every token of a text; offsets count Python characters."""
-        if self.analyzer_name in PORTED:
-            return analyze_offsets(text, self.analyzer_name)
-        return token_offsets(self._analyzer, replace_surrogates(text))
+        return self._texts.offsets(text)
 
     # -- queries ---------------------------------------------------------------------------------------------------
 

@@ -27,10 +27,21 @@ void *grow(struct arena *arena, int64_t size) {
     return arena->memory;
 }
 
+void *grow_kept(struct arena *arena, int64_t used, int64_t size) {
+    if (size <= arena->size) return arena->memory;
+    struct arena larger = {0};
+    if (!grow(&larger, 2 * size)) return NULL;
+    memcpy(larger.memory, arena->memory, (size_t)used);
+    free(arena->memory);
+    *arena = larger;
+    return arena->memory;
+}
+
 static void free_workspace(struct workspace *w) {
     if (!w) return;
     free(w->sums), free(w->bounds), free(w->counts);
     free(w->keys.memory), free(w->cursors.memory), free(w->tables.memory), free(w->small_tables.memory), free(w->terms.memory);
+    free(w->exact.memory);
     free(w);
 }
 
@@ -91,6 +102,8 @@ static void *run_worker(void *argument) {
                               .terms = b->terms + first,
                               .weights = b->weights ? b->weights + first : NULL,
                               .rows = b->rows ? b->rows + first : NULL,
+                              .groups = b->groups ? b->groups + first : NULL,
+                              .once = b->once,
                               .tables = b->tables,
                               .k = b->k,
                               .mask = b->mask,

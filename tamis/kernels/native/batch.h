@@ -13,10 +13,11 @@ struct batch {
     const float *weights;
     const int32_t *rows;
     const float *tables;
+    const int32_t *groups;
     int64_t k;
     const uint8_t *mask;
     int64_t deadline;
-    int count_only, threads;
+    int count_only, once, threads;
     struct matches *results; /* [n_queries], filled */
 };
 

@@ -124,7 +124,7 @@ static search_function *find_kernel(const char *name) {
     return NULL;
 }
 
-enum { QUERY_OFFSETS, TERMS, WEIGHTS, ROWS, TABLES, MASK, N_INPUTS };
+enum { QUERY_OFFSETS, TERMS, WEIGHTS, ROWS, TABLES, GROUPS, MASK, N_INPUTS };
 
 /* Borrow and check a batch's arrays: 0, or -1 with an exception set. */
 static int borrow_batch(PyObject *const *inputs, Py_buffer *views, struct batch *b) {
@@ -159,6 +159,12 @@ static int borrow_batch(PyObject *const *inputs, Py_buffer *views, struct batch 
         wrong |= b->tables && rows != n_terms;
     }
     wrong |= (n_terms && (p->code_bits != 0) != (b->tables != NULL)) || b->k < 1 || b->threads < 1;
+    if (inputs[GROUPS] != Py_None) {
+        int64_t n = borrow(inputs[GROUPS], &views[GROUPS], 4, 0, "groups");
+        if (n < 0) return -1;
+        b->groups = views[GROUPS].buf;
+        wrong |= n != n_terms || !b->once;
+    }
     if (inputs[MASK] != Py_None) {
         int64_t n = borrow(inputs[MASK], &views[MASK], 1, 0, "mask");
         if (n < 0) return -1;
@@ -198,7 +204,7 @@ static PyObject *pack_matches(const struct matches *results, int64_t n) {
     return NULL;
 }
 
-PyDoc_STRVAR(search_doc, "search(kernel, offsets, terms, weights, rows, tables, mask, k, threads, nanoseconds)\n\n"
+PyDoc_STRVAR(search_doc, "search(kernel, offsets, terms, weights, rows, tables, groups, mask, once, k, threads, nanoseconds)\n\n"
                          "Top-k of every query, as the bytes of (offsets, docs, scores, partial). nanoseconds is the time left, or -1.");
 
 static PyObject *index_search(PyObject *self, PyObject *args) {
@@ -208,8 +214,8 @@ static PyObject *index_search(PyObject *self, PyObject *args) {
     struct batch b = {.postings = &index->postings};
     long long k, nanoseconds;
     const char *kernel;
-    if (!PyArg_ParseTuple(args, "sOOOOOOLiL", &kernel, &inputs[0], &inputs[1], &inputs[2], &inputs[3], &inputs[4], &inputs[5],
-                          &k, &b.threads, &nanoseconds))
+    if (!PyArg_ParseTuple(args, "sOOOOOOOpLiL", &kernel, &inputs[0], &inputs[1], &inputs[2], &inputs[3], &inputs[4], &inputs[5],
+                          &inputs[6], &b.once, &k, &b.threads, &nanoseconds))
         return NULL;
     b.k = k;
     b.deadline = nanoseconds < 0 ? INT64_MAX : monotonic_nanoseconds() + nanoseconds;
@@ -307,6 +313,54 @@ end:
     Py_RETURN_NONE;
 }
 
+/* ---- vocabulary ---------------------------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(find_terms_doc, "find_terms(text, starts, terms)\n\n"
+                             "The number of each bytes object of a list in a sorted vocabulary, or -1, as the bytes of int64.");
+
+/* The place of a term, -1 if it is not there, -2 if a pointer leaves the text. */
+static int64_t find_term(const char *text, int64_t length, const int64_t *starts, int64_t n, const char *term, int64_t size) {
+    int64_t low = 0, high = n;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2, first = starts[middle], last = starts[middle + 1];
+        if (first < 0 || last < first || last > length) return -2;
+        int64_t common = last - first < size ? last - first : size;
+        int order = memcmp(text + first, term, (size_t)common);
+        if (!order && last - first == size) return middle;
+        if (order < 0 || (!order && last - first < size)) low = middle + 1;
+        else high = middle;
+    }
+    return -1;
+}
+
+static PyObject *find_terms(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyObject *text, *starts, *terms, *found = NULL;
+    Py_buffer views[2] = {{0}};
+    if (!PyArg_ParseTuple(args, "OOO!", &text, &starts, &PyList_Type, &terms)) return NULL;
+    int64_t length = borrow(text, &views[0], 1, 0, "text"), pointers = -1;
+    if (length >= 0) pointers = borrow(starts, &views[1], 8, 0, "starts");
+    if (pointers == 0) PyErr_SetString(PyExc_ValueError, "there are no pointers");
+    Py_ssize_t n = PyList_Size(terms);
+    if (pointers > 0) found = PyBytes_FromStringAndSize(NULL, n * 8);
+    for (Py_ssize_t i = 0; found && i < n; i++) {
+        char *term;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PyList_GetItem(terms, i), &term, &size)) {
+            Py_CLEAR(found);
+            break;
+        }
+        int64_t place = find_term(views[0].buf, length, views[1].buf, pointers - 1, term, size);
+        if (place == -2) {
+            PyErr_SetString(PyExc_ValueError, "a term's pointers leave the text");
+            Py_CLEAR(found);
+            break;
+        }
+        memcpy(PyBytes_AsString(found) + i * 8, &place, 8);
+    }
+    release(views, 2);
+    return found;
+}
+
 PyDoc_STRVAR(kernels_doc, "kernels()\n\nThe instruction sets that this processor can run, the fastest first.");
 
 static PyObject *kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args)) {
@@ -332,6 +386,7 @@ static PyType_Slot index_slots[] = {{Py_tp_doc, "Checked postings, ready to be s
 static PyType_Spec index_spec = {"tamis.kernels._native.Index", sizeof(Index), 0, Py_TPFLAGS_DEFAULT, index_slots};
 
 static PyMethodDef functions[] = {{"fill", fill, METH_VARARGS, fill_doc},
+                                  {"find_terms", find_terms, METH_VARARGS, find_terms_doc},
                                   {"kernels", kernels, METH_NOARGS, kernels_doc},
                                   {NULL, NULL, 0, NULL}};
 

@@ -13,11 +13,13 @@ struct query {
     const float *weights;  /* NULL: all 1 */
     const int32_t *rows;   /* which table each term uses; NULL: table i for term i */
     const float *tables;   /* [rows, n_codes], or NULL for postings without codes */
+    const int32_t *groups; /* ascending; see once. NULL: each term alone */
     int64_t k;
     const uint8_t *mask;   /* bit d (little-endian) allows document d; NULL allows all */
     int64_t deadline;      /* monotonic nanoseconds; INT64_MAX: none */
     int64_t first_window, last_window; /* at most 2^16 of them */
     int count_only;        /* score = number of query terms in the document */
+    int once;              /* sum in double and round once (once a group, and then once over the groups) */
 };
 
 struct matches {
@@ -36,7 +38,7 @@ struct workspace {
     uint8_t mask[WINDOW_SIZE / 8];
     uint16_t candidates[WINDOW_SIZE];
     float scores[WINDOW_SIZE];
-    struct arena { void *memory; int64_t size; } keys, cursors, tables, small_tables, terms;
+    struct arena { void *memory; int64_t size; } keys, cursors, tables, small_tables, terms, exact;
 };
 
 /* 0, or -1 when memory ran out. *matches is malloc'ed. */
@@ -44,6 +46,7 @@ typedef int search_function(const struct postings *, const struct query *, struc
 search_function search_baseline, search_avx2, search_avx512;
 
 int64_t monotonic_nanoseconds(void);
-void *grow(struct arena *arena, int64_t size); /* NULL when memory ran out */
+void *grow(struct arena *arena, int64_t size); /* NULL when memory ran out; the contents are lost */
+void *grow_kept(struct arena *arena, int64_t used, int64_t size); /* the first `used` bytes stay */
 
 #endif

@@ -26,6 +26,8 @@ enum {
     BOUND_POSTINGS = 16384,   /* fewest postings of a query that repay the preparation */
     SPLIT_POSTINGS = 4096,    /* fewest remaining postings in a window worth counting survivors for */
     PROBE_COST = 16,          /* one binary search, in added postings */
+    SEEK_COST = 24,           /* finding one of several documents in a run, in postings read through */
+    MORE_CANDIDATES = 16,     /* fewest documents beyond k whose float sums are looked at again */
     SCAN_GAIN = 6000,         /* what scanning bounds saves over scanning sums, in added postings */
 };
 
@@ -376,6 +378,99 @@ static void count_window(const struct state *s, struct count_topk *top) {
     else memset(words, 0, (size_t)s->width * 2);
 }
 
+/* ---- rounding once ------------------------------------------------------------------------------------------------- */
+
+/* How far a document's float sum and its sum rounded once can lie apart, at most, if one of them is `sum`. Without negative
+   values a partial sum is no larger than the whole; with them it is bounded by the sum of the largest. Each of n additions errs
+   by 2^-24 of its result, each rounding of a group too; twice that leaves room for terms of higher order. */
+static double rounding_error(const struct state *s, double sum) {
+    const struct query *q = s->query;
+    double largest = 0;
+    int negative = 0;
+    for (int64_t i = 0; i < q->n_terms; i++) {
+        const float *table = s->tables + i * s->values;
+        float most = 0;
+        for (int64_t code = 0; code < s->values; code++) {
+            negative |= table[code] < 0;
+            most = fabsf(table[code]) > most ? fabsf(table[code]) : most;
+        }
+        largest += most;
+    }
+    return (double)(q->n_terms + 2) * ((negative ? largest : sum) * 0x1p-23 + 0x1p-148);
+}
+
+/* The first place from `at` on whose offset is not below `offset`: guessed as if documents were spread evenly, then by doubling
+   steps away from the guess, then by halving. */
+static inline int64_t seek(const uint16_t *offsets, int64_t at, int64_t count, uint16_t offset) {
+    int64_t guess = count * offset >> WINDOW_BITS, low = at, high = count;
+    if (guess < low) guess = low;
+    if (offsets[guess] < offset) {
+        low = guess + 1;
+        for (int64_t step = 16; low + step < high; step *= 2) {
+            if (offsets[low + step] < offset) low += step + 1;
+            else high = low + step;
+        }
+    } else {
+        high = guess;
+        for (int64_t step = 16; high - step > low; step *= 2) {
+            if (offsets[high - step] < offset) low = high - step + 1;
+            else high -= step;
+        }
+    }
+    return low + lower_bound(offsets + low, high - low, offset);
+}
+
+/* Add a window's contributions, in query order, to the sums of the candidates in it (document numbers in ascending order). Short
+   runs are read through, against a bitmap of the candidates; in long ones each candidate is looked up. */
+static void sum_window(const struct state *s, const uint64_t *candidates, int64_t n, double *sums, double *whole) {
+    const struct postings *p = s->postings;
+    const int32_t *groups = s->query->groups;
+    uint8_t *bits = s->work->bounds; /* clean, and left clean */
+    uint16_t *places = s->work->candidates;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t offset = (uint16_t)candidates[i];
+        bits[offset / 8] |= (uint8_t)(1 << offset % 8), places[offset] = (uint16_t)i;
+    }
+    for (int64_t r = 0; r < s->n_runs; r++) {
+        const struct run run = s->runs[r];
+        const uint16_t *offsets = p->offsets + run.first;
+        const float *table = s->tables + run.term * s->values;
+        if (groups && r && groups[run.term] != groups[s->runs[r - 1].term])
+            for (int64_t i = 0; i < n; i++) whole[i] += (float)sums[i], sums[i] = 0;
+        if (run.count <= n * SEEK_COST) {
+            for (int64_t at = 0; at < run.count; at++)
+                if (bits[offsets[at] / 8] >> offsets[at] % 8 & 1)
+                    sums[places[offsets[at]]] += value_of(p, table, run.first + at);
+            continue;
+        }
+        for (int64_t i = 0, at = 0; i < n && at < run.count; i++) {
+            uint16_t offset = (uint16_t)candidates[i];
+            at = seek(offsets, at, run.count, offset);
+            if (at < run.count && offsets[at] == offset) sums[i] += value_of(p, table, run.first + at);
+        }
+    }
+    for (int64_t i = 0; i < n; i++) bits[(uint16_t)candidates[i] / 8] = 0;
+}
+
+/* Replace the keys' scores by sums rounded once, and sort the keys. */
+static int score_exactly(struct state *s, struct topk *top) {
+    int64_t n = top->size, i = 0;
+    double *sums = grow(&s->work->exact, 2 * n * (int64_t)sizeof *sums), *whole = sums + n;
+    if (!sums || open_state(s)) return -1;
+    for (i = 0; i < n; i++) top->keys[i] = (uint32_t)top->keys[i], sums[i] = whole[i] = 0;
+    sort_keys(top->keys, n);
+    for (i = 0; i < n && next_window(s);) {
+        uint64_t window = (uint64_t)(s->window - s->query->first_window);
+        int64_t last = i;
+        while (last < n && top->keys[last] >> WINDOW_BITS == window) last++;
+        if (last > i) sum_window(s, top->keys + i, last - i, sums + i, whole + i);
+        i = last;
+    }
+    for (i = 0; i < n; i++) top->keys[i] = make_key((float)(whole[i] + (float)sums[i]), (uint32_t)top->keys[i]);
+    sort_keys(top->keys, n);
+    return 0;
+}
+
 /* ---- one query ----------------------------------------------------------------------------------------------------- */
 
 static int allocate_matches(struct matches *out, int64_t n) {
@@ -412,42 +507,86 @@ static int search_counts(struct state *s, int64_t k, struct matches *out) {
     return 0;
 }
 
-static int search_sums(struct state *s, int64_t k, struct matches *out) {
-    int64_t first = s->query->first_window << WINDOW_BITS, expected = INT64_MAX;
-    struct bounds bounds = {0};
-    struct topk top = {.k = k, .limit = 2 * k + 64, .capacity = 2 * k + 64 + SPARSE_POSTINGS, .threshold = -INFINITY};
-    top.keys = grow(&s->work->keys, top.capacity * (int64_t)sizeof *top.keys);
-    if (!top.keys || weigh_tables(s)) return -1;
-    int bounded = open_bounds(s, &bounds);
-    if (bounded < 0) return -1;
+/* Go through all windows that are left. top->k == INT64_MAX collects every document above the threshold. */
+static int collect(struct state *s, const struct bounds *bounds, struct topk *top, int64_t k, struct matches *out) {
+    int64_t expected = INT64_MAX;
     while (next_window(s)) {
         if (past_deadline(s->query)) {
             out->partial = 1;
             break;
         }
-        int64_t needed = bounded && top.threshold > 0 ? units_needed(&bounds, top.threshold) : 0;
+        int64_t needed = bounds && top->threshold > 0 ? units_needed(bounds, top->threshold) : 0;
         if (needed > 255) break; /* nothing can score more */
+        if (top->k == INT64_MAX) {
+            top->capacity = top->size + s->width + SPARSE_POSTINGS;
+            int64_t bytes = (int64_t)sizeof *top->keys;
+            if (!(top->keys = grow_kept(&s->work->keys, top->size * bytes, top->capacity * bytes))) return -1;
+        }
         int64_t gain = SCAN_GAIN + s->run_postings / 4, cost = s->n_runs * PROBE_COST;
         if (needed && s->run_postings >= SPARSE_POSTINGS && expected <= gain / cost) {
-            expected = filter_window(s, &bounds, needed, &top);
+            expected = filter_window(s, bounds, needed, top);
         } else {
-            int64_t before = top.pushed;
+            int64_t before = top->pushed;
             for (int64_t r = 0; r < s->n_runs; r++)
                 add_sums(s->postings, &s->runs[r], s->tables + s->runs[r].term * s->values, s->work->sums);
-            if (s->run_postings < SPARSE_POSTINGS) harvest_postings(s, &top);
-            else harvest_scan(s, &top);
-            expected = top.pushed - before < k ? top.pushed - before : k;
+            if (s->run_postings < SPARSE_POSTINGS) harvest_postings(s, top);
+            else harvest_scan(s, top);
+            expected = top->pushed - before < k ? top->pushed - before : k;
         }
-        if (top.size > k + k / 4 || (top.size >= k && top.threshold == -INFINITY)) topk_cut(&top);
+        if (top->size - top->k > top->k / 4 || (top->size >= top->k && top->threshold == -INFINITY)) topk_cut(top);
     }
-    topk_cut(&top);
-    sort_keys(top.keys, top.size);
-    if (allocate_matches(out, top.size)) return -1;
-    for (int64_t i = 0; i < top.size; i++) {
-        out->docs[i] = first + (uint32_t)top.keys[i];
-        out->scores[i] = key_score(top.keys[i]);
+    topk_cut(top);
+    return 0;
+}
+
+static int write_matches(const struct state *s, const struct topk *top, int64_t n, struct matches *out) {
+    int64_t first = s->query->first_window << WINDOW_BITS;
+    if (allocate_matches(out, n)) return -1;
+    for (int64_t i = 0; i < n; i++) {
+        out->docs[i] = first + (uint32_t)top->keys[i];
+        out->scores[i] = key_score(top->keys[i]);
     }
     return 0;
+}
+
+static int search_sums(struct state *s, int64_t k, int64_t matching, struct matches *out) {
+    struct bounds prepared = {0}, *bounds = NULL;
+    /* One float addition of two floats is their sum rounded once; only longer sums need a second look. */
+    int again = s->query->once && s->query->n_terms > 2;
+    int64_t kept = again ? k + (k / 8 > MORE_CANDIDATES ? k / 8 : MORE_CANDIDATES) : k;
+    if (kept > matching) kept = matching;
+    struct topk top = {.k = kept, .limit = 2 * kept + 64, .capacity = 2 * kept + 64 + SPARSE_POSTINGS, .threshold = -INFINITY};
+    top.keys = grow(&s->work->keys, top.capacity * (int64_t)sizeof *top.keys);
+    if (!top.keys || weigh_tables(s)) return -1;
+    int bounded = open_bounds(s, &prepared);
+    if (bounded < 0) return -1;
+    if (bounded) bounds = &prepared;
+    if (collect(s, bounds, &top, kept, out)) return -1;
+    if (!again) {
+        sort_keys(top.keys, top.size);
+        return write_matches(s, &top, top.size, out);
+    }
+    float least = top.threshold; /* what was not kept has at most this float sum */
+    if (score_exactly(s, &top)) return -1;
+    if (write_matches(s, &top, top.size < k ? top.size : k, out)) return -1;
+    if (out->partial || top.size < kept || kept == matching) return 0;
+    float last = out->scores[k - 1];
+    if (least + rounding_error(s, least) < last) return 0;
+    /* Some document that was not kept may belong among the first k: fetch all that reach the k-th score within the error. */
+    struct matches before = *out;
+    top.k = top.limit = INT64_MAX, top.size = top.pushed = 0;
+    top.threshold = nextafterf((float)(last - rounding_error(s, last)), -INFINITY);
+    *out = (struct matches){0};
+    if (open_state(s) || (bounded && open_bounds(s, &prepared) < 0) || collect(s, bounds, &top, kept, out) || score_exactly(s, &top)) {
+        free(before.docs), free(before.scores);
+        return -1;
+    }
+    if (out->partial) { /* out of time: the first list stands */
+        *out = before, out->partial = 1;
+        return 0;
+    }
+    free(before.docs), free(before.scores);
+    return write_matches(s, &top, top.size < k ? top.size : k, out);
 }
 
 int SEARCH(const struct postings *postings, const struct query *query, struct workspace *work, struct matches *out) {
@@ -459,5 +598,5 @@ int SEARCH(const struct postings *postings, const struct query *query, struct wo
         matching += s.cursors[i].end - s.cursors[i].first; /* no more documents than postings can match */
     if (matching < k) k = matching;
     if (!k) return allocate_matches(out, 0);
-    return query->count_only ? search_counts(&s, k, out) : search_sums(&s, k, out);
+    return query->count_only ? search_counts(&s, k, out) : search_sums(&s, k, matching, out);
 }

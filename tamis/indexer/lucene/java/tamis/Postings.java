@@ -111,13 +111,12 @@ public final class Postings {
    *
    * @param docs their document numbers
    * @param codes their codes
-   * @return how many terms were written; 0 at the end, or when the next term does not fit into empty buffers
+   * @return how many postings were written; 0 at the end, or when the next term does not fit into empty buffers
    * @throws ArithmeticException more codes than 16 bits can number
    */
   public int nextPostings(ByteBuffer docs, ByteBuffer codes) throws IOException {
     IntBuffer numbers = docs.order(ByteOrder.nativeOrder()).asIntBuffer();
     ShortBuffer values = codes.order(ByteOrder.nativeOrder()).asShortBuffer();
-    int written = 0;
     while (term != null && numbers.remaining() >= terms.docFreq()) {
       postings = terms.postings(postings, PostingsEnum.FREQS);
       for (int doc = postings.nextDoc(); doc != PostingsEnum.NO_MORE_DOCS; doc = postings.nextDoc()) {
@@ -127,8 +126,7 @@ public final class Postings {
         values.put((short) code);
       }
       term = terms.next();
-      written++;
     }
-    return written;
+    return numbers.position();
   }
 }
