@@ -4,6 +4,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+class DamagedError(ValueError): ...
+
 class Index:
     def __init__(
         self,
@@ -32,6 +34,7 @@ class Index:
         nanoseconds: int,
         /,
     ) -> tuple[bytes, bytes, bytes, bytes]: ...
+    def check(self) -> None: ...
     def documents(self, first: int, last: int, out: Array, /) -> None: ...
 
 def fill(

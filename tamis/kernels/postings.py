@@ -46,7 +46,7 @@ PADDING = 4
 class Postings:
     """The postings of a vocabulary of numbered terms over documents 0 … n_docs - 1.
 
-    Nothing is checked on construction: `validate`, or the first search, checks everything once.
+    Nothing is checked on construction: a search checks the terms that it touches, once, and `validate` checks all.
 
     Args:
         n_docs: number of documents, at most 2^48.
@@ -89,33 +89,43 @@ class Postings:
 
     @cached_property
     def native(self) -> Index | None:
-        """The checked arrays inside the compiled kernel; None where there is no compiled kernel (checked all the same).
+        """The arrays inside the compiled kernel, which checks them as it uses them; None where there is no compiled kernel.
 
         Raises:
             CorruptIndexError: the arrays break the layout.
         """
         extension = native()
         if extension is None:
-            from tamis.kernels.numpy_backend import check_postings
-
-            check_postings(self)
             return None
         arrays = (self.starts, self.directory_starts, self.directory, self.offsets, self.codes)
         try:
             index: Index = extension.Index(self.n_docs, self.n_codes, *arrays)
         except ValueError as error:
-            raise CorruptIndexError(f"damaged postings: {error}; rebuild the index part that holds them") from error
+            raise damage(error) from error
         return index
 
     def validate(self) -> None:
         """Check every pointer, document and code, so that no search can read outside the arrays.
 
-        One pass over all postings, once for an object: searches do it themselves if nobody did before.
+        One pass over all postings, once for an object; searches check what they touch themselves.
 
         Raises:
             CorruptIndexError: the arrays break the layout.
         """
-        _ = self.native
+        _ = self._sound
+
+    @cached_property
+    def _sound(self) -> bool:
+        if self.native is None:
+            from tamis.kernels.numpy_backend import check_postings
+
+            check_postings(self)
+            return True
+        try:
+            self.native.check()
+        except ValueError as error:
+            raise damage(error) from error
+        return True
 
     def frequencies(self, terms: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of documents that hold each term."""
@@ -126,16 +136,29 @@ class Postings:
 
         Raises:
             UsageError: the terms are not within the vocabulary.
+            CorruptIndexError: their data break the layout.
         """
         if not 0 <= first <= last <= self.n_terms:
             raise UsageError(f"terms {first} … {last} do not lie in a vocabulary of {self.n_terms}")
         if self.native is None:
             from tamis.kernels.numpy_backend import decode_documents
 
+            self.validate()
             return decode_documents(self, first, last)
-        out = np.empty(int(self.starts[last] - self.starts[first]), np.int64)
-        self.native.documents(first, last, out)
+        count = int(self.starts[last] - self.starts[first])
+        if not 0 <= count <= self.n_postings:
+            raise damage("the posting pointers do not ascend")
+        out = np.empty(count, np.int64)
+        try:
+            self.native.documents(first, last, out)
+        except ValueError as error:
+            raise damage(error) from error
         return out
+
+
+def damage(problem: object) -> CorruptIndexError:
+    """Return the error of postings that break their layout."""
+    return CorruptIndexError(f"damaged postings: {problem}; rebuild the index part that holds them")
 
 
 def uses_numbers(frequencies: NDArray[np.int64], n_windows: int) -> NDArray[np.bool_]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.errors import UsageError
-from tamis.kernels.backend import kernel_name
-from tamis.kernels.postings import Postings
+from tamis.kernels.backend import kernel_name, native
+from tamis.kernels.postings import Postings, damage
 from tamis.kernels.queries import Queries
 
 
@@ -58,7 +58,7 @@ def search(
     same for every number of threads and every kernel.
 
     Args:
-        postings: what to search. They are validated at the first search.
+        postings: what to search. Terms are checked when a search first touches them.
         queries: the batch. Its tables need one value a code of the postings, or no tables if these have no codes.
         k: how many, at least 1; there is no upper limit.
         mask: the documents that may be returned, one bit each, as ``numpy.packbits(allowed, bitorder="little")`` makes it.
@@ -82,25 +82,17 @@ def search(
 
         postings.validate()
         return Hits(*search_batch(postings, queries, k, mask, deadline, once=once))
-    index = postings.native
-    if index is None:
+    index, extension = postings.native, native()
+    if index is None or extension is None:
         raise AssertionError("a compiled kernel is in use but not present")
     left = -1 if deadline is None else min(max(0, int((deadline - time.monotonic()) * 1e9)), 1 << 62)
     q = queries
-    offsets, docs, scores, partial = index.search(
-        kernel_name(),
-        q.offsets,
-        q.terms,
-        q.weights,
-        q.rows,
-        q.tables,
-        q.groups,
-        mask,
-        once,
-        min(k, 1 << 62),
-        threads,
-        left,
-    )
+    columns = (q.offsets, q.terms, q.weights, q.rows, q.tables, q.groups, mask)
+    try:
+        found = index.search(kernel_name(), *columns, once, min(k, 1 << 62), threads, left)
+    except extension.DamagedError as error:
+        raise damage(error) from error
+    offsets, docs, scores, partial = found
     return Hits(
         np.frombuffer(offsets, np.int64),
         np.frombuffer(docs, np.int64),

@@ -1,9 +1,10 @@
-/* The Python face of the kernel: one type, Index, which exists only over arrays that have been checked, and one function,
-   fill, which builds such arrays. Callers go through tamis/kernels/search.py and building.py, which explain the arguments;
+/* The Python face of the kernel: one type, Index, over arrays that are checked term by term before they are used, and functions
+   that build such arrays and look terms up. Callers go through tamis/kernels/search.py and building.py, which explain the arguments;
    wrong ones raise ValueError here and never more than that. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
+#include <stdlib.h>
 
 #include "batch.h"
 #include "build.h"
@@ -77,13 +78,33 @@ typedef struct {
     PyObject_HEAD
     struct postings postings;
     Py_buffer views[N_ARRAYS];
+    uint8_t *checked;       /* [n_terms]: whether the term's data have been found sound */
     struct workspace *pool; /* touched with the GIL held only */
 } Index;
+
+static PyObject *damaged; /* ValueError: the arrays break their layout */
+
+/* Check the terms that were not checked before: NULL, or what is wrong with *term. Threads may check one twice: no harm. */
+static const char *check_terms(Index *index, const int64_t *terms, int64_t first, int64_t n, int64_t *term) {
+    for (int64_t i = 0; i < n; i++) {
+        *term = terms ? terms[i] : first + i;
+        if (__atomic_load_n(&index->checked[*term], __ATOMIC_RELAXED)) continue;
+        const char *wrong = check_term(&index->postings, *term);
+        if (wrong) return wrong;
+        __atomic_store_n(&index->checked[*term], 1, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+static PyObject *raise_damaged(const char *wrong, int64_t term) {
+    return PyErr_Format(damaged, "term %lld: %s", (long long)term, wrong);
+}
 
 static void index_dealloc(PyObject *self) {
     Index *index = (Index *)self;
     PyTypeObject *type = Py_TYPE(self);
     free_workspaces(index->pool);
+    free(index->checked);
     release(index->views, N_ARRAYS);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
@@ -101,14 +122,10 @@ static PyObject *index_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_DECREF(self);
         return NULL;
     }
-    const char *wrong;
-    int64_t term;
-    Py_BEGIN_ALLOW_THREADS
-    wrong = check_postings(&self->postings, &term);
-    Py_END_ALLOW_THREADS
-    if (!wrong) return (PyObject *)self;
-    if (term < 0) PyErr_SetString(PyExc_ValueError, wrong);
-    else PyErr_Format(PyExc_ValueError, "term %lld: %s", (long long)term, wrong);
+    const char *wrong = check_ends(&self->postings);
+    if (!wrong && (self->checked = calloc((size_t)self->postings.n_terms + 1, 1))) return (PyObject *)self;
+    if (wrong) PyErr_SetString(damaged, wrong);
+    else PyErr_NoMemory();
     Py_DECREF(self);
     return NULL;
 }
@@ -225,9 +242,12 @@ static PyObject *index_search(PyObject *self, PyObject *args) {
         struct workspace *pool = index->pool;
         index->pool = NULL; /* another thread that searches meanwhile makes its own */
         int failed = !b.results;
+        const char *wrong = NULL;
+        int64_t term = 0;
         if (!failed) {
             Py_BEGIN_ALLOW_THREADS
-            failed = search_batch(&b, &pool);
+            wrong = check_terms(index, b.terms, 0, b.offsets[b.n_queries], &term);
+            failed = wrong || search_batch(&b, &pool);
             Py_END_ALLOW_THREADS
         }
         while (pool) {
@@ -235,7 +255,9 @@ static PyObject *index_search(PyObject *self, PyObject *args) {
             pool->next = index->pool, index->pool = pool;
             pool = next;
         }
-        if (failed) {
+        if (wrong) {
+            raise_damaged(wrong, term);
+        } else if (failed) {
             PyErr_NoMemory();
         } else {
             packed = pack_matches(b.results, b.n_queries);
@@ -258,13 +280,29 @@ static PyObject *index_documents(PyObject *self, PyObject *args) {
     int64_t n = borrow(out, &view, 8, 1, "out");
     if (n < 0) return NULL;
     int wrong = first < 0 || last < first || last > p->n_terms || n != p->starts[last] - p->starts[first];
+    const char *damage = NULL;
+    int64_t term = 0;
     if (!wrong) {
         Py_BEGIN_ALLOW_THREADS
-        list_documents(p, first, last, view.buf);
+        damage = check_terms((Index *)self, NULL, first, last - first, &term);
+        if (!damage) list_documents(p, first, last, view.buf);
         Py_END_ALLOW_THREADS
     }
     release(&view, 1);
+    if (damage) return raise_damaged(damage, term);
     if (wrong) return PyErr_Format(PyExc_ValueError, "terms %lld to %lld do not fit the postings or the array", first, last);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(check_doc, "check()\n\nCheck all terms.");
+
+static PyObject *index_check(PyObject *self, PyObject *Py_UNUSED(args)) {
+    const char *wrong;
+    int64_t term = 0;
+    Py_BEGIN_ALLOW_THREADS
+    wrong = check_terms((Index *)self, NULL, 0, ((Index *)self)->postings.n_terms, &term);
+    Py_END_ALLOW_THREADS
+    if (wrong) return raise_damaged(wrong, term);
     Py_RETURN_NONE;
 }
 
@@ -377,8 +415,9 @@ static PyObject *kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 
 static PyMethodDef index_methods[] = {{"search", index_search, METH_VARARGS, search_doc},
                                       {"documents", index_documents, METH_VARARGS, documents_doc},
+                                      {"check", index_check, METH_NOARGS, check_doc},
                                       {NULL, NULL, 0, NULL}};
-static PyType_Slot index_slots[] = {{Py_tp_doc, "Checked postings, ready to be searched."},
+static PyType_Slot index_slots[] = {{Py_tp_doc, "Postings, checked as they are searched."},
                                     {Py_tp_new, index_new},
                                     {Py_tp_dealloc, index_dealloc},
                                     {Py_tp_methods, index_methods},
@@ -394,6 +433,8 @@ static int exec_module(PyObject *module) {
     PyObject *type = PyType_FromSpec(&index_spec);
     int failed = !type || PyModule_AddObjectRef(module, "Index", type);
     Py_XDECREF(type);
+    if (!damaged) damaged = PyErr_NewException("tamis.kernels._native.DamagedError", PyExc_ValueError, NULL);
+    failed |= !damaged || PyModule_AddObjectRef(module, "DamagedError", damaged);
     return failed ? -1 : 0;
 }
 

@@ -1,7 +1,7 @@
 /* The postings layout, and the cursor that walks one term's runs. The layout is described in tamis/kernels/postings.py.
 
-   Nothing here checks bounds: every struct postings that reaches a cursor has passed check_postings() (check.c), after which
-   no walk can leave the arrays. */
+   Nothing here checks bounds: the struct postings has passed check_ends() and every term that a cursor is opened on
+   check_term() (check.c), after which no walk can leave the arrays. */
 #ifndef TAMIS_POSTINGS_H
 #define TAMIS_POSTINGS_H
 
@@ -108,7 +108,8 @@ static inline struct cursor open_cursor(const struct postings *p, int64_t term) 
     return c;
 }
 
-/* NULL, or what is wrong (a static string), with the offending term in *term. */
-const char *check_postings(const struct postings *p, int64_t *term);
+/* NULL, or what is wrong (a static string). */
+const char *check_ends(const struct postings *p);
+const char *check_term(const struct postings *p, int64_t term); /* after check_ends */
 
 #endif
