@@ -99,11 +99,7 @@ class ImpactPart:
         found = None
         if number is not None:
             numbers = [int(shard.vocabulary.find([key_of(number, text)])[0]) for shard in self.shards]
-            frequency = sum(
-                int(shard.postings.starts[n + 1] - shard.postings.starts[n])
-                for shard, n in zip(self.shards, numbers, strict=True)
-                if n >= 0
-            )
+            frequency = sum(shard.frequency(n) for shard, n in zip(self.shards, numbers, strict=True) if n >= 0)
             found = Term(field, tuple(numbers), frequency) if frequency else None
         with self._lock:
             if len(self._terms) >= _REMEMBERED:

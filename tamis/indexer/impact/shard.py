@@ -72,7 +72,7 @@ class ImpactShard:
         path = self.folder / f"{name}.npy"
         try:
             array = np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
+        except Exception as error:  # numpy evaluates the header: damage shows as any kind of error
             raise CorruptIndexError(f"{path} is damaged: {error}; run tamis verify") from error
         if array.dtype != kind or array.ndim != 1:
             raise CorruptIndexError(f"{path} is damaged: {array.dtype}{list(array.shape)}; run tamis verify")
@@ -98,6 +98,18 @@ class ImpactShard:
         """Term frequency and length byte of each code."""
         pairs = self._array(PAIRS, np.int64)
         return pairs >> 8, (pairs & 0xFF).astype(np.uint8)
+
+    def frequency(self, term: int) -> int:
+        """Return how many documents hold the term of a number.
+
+        Raises:
+            CorruptIndexError: the pointers say something impossible.
+        """
+        starts = self.postings.starts
+        found = int(starts[term + 1]) - int(starts[term])
+        if not 0 <= found <= self.entry.docs:
+            raise CorruptIndexError(f"{self.folder}: term {term} has {found} documents; run tamis verify")
+        return found
 
     def term_frequency(self, term: int) -> int:
         """Return how often the term of a number occurs in all documents together."""
