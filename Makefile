@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test real check format bench clean
+.PHONY: demo test real check format bench sanitize clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,15 @@ format: $(STAMP)
 
 bench: $(STAMP) ## side by side with the peers, in one run; prints ratios
 	$(BIN)/python -m benchmarks
+
+sanitize: $(STAMP) ## the kernel's tests under the address and undefined-behaviour sanitizers (gcc)
+	rm -rf build/sanitize && mkdir -p build/sanitize
+	TAMIS_CFLAGS="-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	  $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize/objects
+	cp -r tamis/. build/sanitize/tamis.source && cp build/sanitize/tamis/kernels/_native*.so build/sanitize/tamis.source/kernels/
+	rm -rf build/sanitize/tamis && mv build/sanitize/tamis.source build/sanitize/tamis
+	ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	  PYTHONPATH=build/sanitize $(BIN)/python -m pytest -q -p no:cacheprovider tests/kernels tests/indexer/impact/test_shard.py -k "not flushes"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

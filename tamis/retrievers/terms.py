@@ -25,6 +25,8 @@ from tamis.stages import RowMask
 
 _TABLE_BYTES = 64 << 20
 _TIE_SLACK = 64
+_REMEMBERED_VECTORS = 4096
+"""Feedback documents whose term vectors are kept: queries of a topic share them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class TermRetriever:
         self._part, self._similarity, self._ties, self._deadline = part, similarity, ties, deadline
         self._fields = {f.name: f.weight for f in parse_fields(fields)} if fields else part.fields
         self._feedback = feedback
+        self._vectors = _AnalysedDocuments(part)
         for name in self._fields if fields else ():
             if name not in part.statistics:
                 raise UnknownNameError("index field", name, part.statistics)
@@ -78,10 +81,8 @@ class TermRetriever:
         deadline = None if self._deadline is None else time.monotonic() + self._deadline
         masks = part.live_bitmaps if mask is None else part.bitmaps(part.allowed(mask))
         found = self._search(self._clauses(queries), k, masks, deadline)
-        return Ranking(
-            part.documents, queries.ids, found.offsets, part.documents.rows_at(found.docs), found.scores.astype(np.float64),
-            found.partial,
-        )  # fmt: skip
+        rows, scores = part.documents.rows_at(found.docs), found.scores.astype(np.float64)
+        return Ranking(part.documents, queries.ids, found.offsets, rows, scores, found.partial)
 
     def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
         """Return `ranking` with this model's scores; a row that a query does not match scores 0."""
@@ -149,8 +150,7 @@ class TermRetriever:
         feedback = self._feedback
         assert feedback is not None  # noqa: S101 - the callers looked
         found = self._search(plain, feedback.depth, self._part.live_bitmaps, None)
-        source = _AnalysedDocuments(self._part)
-        return [expand(source, words, *found[i], feedback) for i, words in enumerate(tokens)]
+        return [expand(self._vectors, words, *found[i], feedback) for i, words in enumerate(tokens)]
 
     # -- searching -------------------------------------------------------------------------------------------------
 
@@ -265,6 +265,7 @@ class _AnalysedDocuments:
 
     def __init__(self, part: ImpactPart) -> None:
         self._part = part
+        self._counts: dict[int, dict[str, int]] = {}
 
     @property
     def max_doc(self) -> int:
@@ -275,9 +276,17 @@ class _AnalysedDocuments:
         """Return term frequencies of the text of a document, terms in the order of their bytes."""
         if field != "contents":
             return None
-        documents = self._part.documents
-        counts = _counts(self._part.analyzer.terms(documents.texts(documents.rows_at(np.array([doc], np.int64)))[0]))
-        return {term: counts[term] for term in sorted(counts)}
+        known = self._counts.get(doc)
+        if known is None:
+            documents = self._part.documents
+            counts = _counts(
+                self._part.analyzer.terms(documents.texts(documents.rows_at(np.array([doc], np.int64)))[0])
+            )
+            known = {term: counts[term] for term in sorted(counts)}
+            if len(self._counts) >= _REMEMBERED_VECTORS:
+                self._counts.clear()
+            self._counts[doc] = known
+        return known
 
     def document_frequencies(self, field: str, terms: Sequence[str]) -> dict[str, int]:
         """Return document frequencies."""

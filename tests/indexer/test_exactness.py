@@ -198,3 +198,18 @@ def test_anserinis_own_searcher_finds_the_same(real_index: Any, name: str) -> No
         assert compared > 10_000
     finally:
         searcher.close()
+
+
+@pytest.mark.parametrize(
+    "model", ["bm25", "bm25?k1=1.2&b=0.75", "ql", "bm25?prf=rm3", "bm25?prf=rocchio", "bm25?ties=docid"]
+)
+@pytest.mark.parametrize("name", list(CORPORA))
+def test_the_kernel_gives_lucenes_rows_and_scores(real_index: Any, name: str, model: str) -> None:
+    """To the last bit, for the first thousand of every query."""
+    index, topics = real_index(name)
+    joined = "&" if "?" in model else "?"
+    ours, theirs = (index.rank(topics, 1000, pipeline=f"{model}{joined}engine={e}") for e in ("kernel", "lucene"))
+    assert ours.offsets.tolist() == theirs.offsets.tolist()
+    assert ours.rows.tolist() == theirs.rows.tolist()
+    assert ours.scores.tobytes() == theirs.scores.tobytes()
+    assert len(ours.rows) > 10_000

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -97,3 +102,43 @@ def test_one_machine_whatever_the_threads() -> None:
         thread.join()
     assert len(set(map(id, found))) == 1
     assert jvm.started()
+
+
+# -- our own Java ------------------------------------------------------------------------------------------------------
+
+SCRIPT = Path(__file__).parents[3] / "scripts" / "compile_java.py"
+
+
+@pytest.fixture(scope="module")
+def compiling() -> ModuleType:
+    if not SCRIPT.exists():
+        pytest.skip(f"{SCRIPT} is not part of this installation")
+    spec = importlib.util.spec_from_file_location("compile_java", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_jar_is_made_from_the_sources(
+    compiling: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--check"])
+    assert compiling.main() == 0
+    changed = tmp_path / "java"
+    shutil.copytree(compiling.SOURCES, changed)
+    (changed / "tamis" / "Hits.java").write_text("// another")
+    monkeypatch.setattr(compiling, "SOURCES", changed)
+    assert compiling.main() == 1
+    assert "older than its sources" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(
+    shutil.which("javac") is None, reason="compiling needs a JDK, which only a change of the Java needs"
+)
+def test_compiling_twice_gives_the_same_bytes(compiling: ModuleType) -> None:
+    first = compiling.compile_jar()
+    assert first == compiling.compile_jar()
+    with zipfile.ZipFile(io.BytesIO(first)) as made, zipfile.ZipFile(jvm.HELPER_JAR) as committed:
+        assert made.namelist() == committed.namelist()
