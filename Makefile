@@ -40,8 +40,10 @@ sanitize: $(STAMP) ## the kernel's tests under the address and undefined-behavio
 	  $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize/objects
 	cp -r tamis/. build/sanitize/tamis.source && cp build/sanitize/tamis/kernels/_native*.so build/sanitize/tamis.source/kernels/
 	rm -rf build/sanitize/tamis && mv build/sanitize/tamis.source build/sanitize/tamis
+	nm -D build/sanitize/tamis/kernels/_native*.so | grep -q __asan_init
+	cd build && PYTHONPATH=sanitize $(abspath $(BIN))/python -P -c "import tamis, sys; sys.exit('sanitize' not in tamis.__file__)"
 	ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	  PYTHONPATH=build/sanitize $(BIN)/python -m pytest -q -p no:cacheprovider tests/kernels tests/indexer/impact/test_shard.py -k "not flushes"
+	  PYTHONPATH=build/sanitize $(BIN)/python -P -m pytest -q -p no:cacheprovider tests/kernels tests/indexer/impact/test_shard.py -k "not flushes"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
