@@ -32,7 +32,7 @@ from tamis.indexer.documents import DocumentStore
 from tamis.indexer.layout import SEGMENTS, WORK, FileEntry, SegmentEntry, Settings
 from tamis.indexer.segment import DOCS, Segment, SegmentWriter, hash_ids, size_of
 
-CHUNK_DOCUMENTS = 50_000
+CHUNK_DOCUMENTS = 25_000
 CHUNK_CHARACTERS = 48 << 20
 _EXAMPLES = 5
 
