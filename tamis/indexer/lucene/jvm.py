@@ -129,6 +129,7 @@ def start() -> Any:
         _check_lucene(jpype)
         if not _owners:
             atexit.register(_leave_java_alone)
+            os.register_at_fork(after_in_child=_outlive_fork)
         _owners[:] = [os.getpid()]
         atexit.register(_stop_collector_thread)
         return jpype
@@ -146,12 +147,21 @@ def _stop_collector_thread() -> None:
 
 
 def _leave_java_alone() -> None:
-    """Keep the interpreter's last collections from asking Java for one of its own.
+    """Keep the interpreter's collections from asking Java for one of its own.
 
-    JPype ties the two collectors together. A Java collection that still runs while the process tears its libraries down
-    crashes, so from here on there is none.
+    JPype ties the two collectors together. At exit, a Java collection that still runs while the process tears its libraries down
+    crashes; in a forked child it waits for ever, for a thread that the child does not have.
     """
     gc.callbacks[:] = [callback for callback in gc.callbacks if getattr(callback, "__module__", "") != "_jpype"]
+
+
+def _outlive_fork() -> None:
+    """In a forked child: let nothing that Python collects reach the machine, which is there no more.
+
+    Besides the collections, this means the parent's Java objects: what is garbage now is never collected.
+    """
+    _leave_java_alone()
+    gc.freeze()
 
 
 def _check_lucene(jpype: Any) -> None:

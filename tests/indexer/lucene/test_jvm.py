@@ -54,6 +54,24 @@ def test_a_signal_ends_a_process_that_is_busy_in_java(number: signal.Signals) ->
     assert (b"KeyboardInterrupt" in said) == (number == signal.SIGINT)
 
 
+def test_a_forked_child_collects_its_garbage_without_java() -> None:
+    """JPype asks Java to collect when Python has collected and memory grew; a forked child has no thread that would answer."""
+    program = """
+import gc, os, signal
+from tamis.indexer.lucene import jvm
+jvm.start()
+if os.fork() == 0:
+    signal.alarm(20)
+    grown = [bytes(2000) for _ in range(100_000)]
+    gc.collect()
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    root = str(Path(tamis.__file__).parent.parent)
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": root}, timeout=60)
+    assert done.returncode == 0
+
+
 def test_what_is_missing_comes_with_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PrerequisiteError, match=r'pip install "pyserini>=1.6,<2"') as caught:
