@@ -151,7 +151,9 @@ def score_rows(
         DataError: a score is no finite number.
     """
     if any(query.shape != array.shape[1:] or query.dtype != np.float32 for array in vectors):
-        raise UsageError(f"a query of {query.dtype} {query.shape} for vectors of {[a.shape[1] for a in vectors]} dimensions")
+        raise UsageError(
+            f"a query of {query.dtype} {query.shape} for vectors of {[a.shape[1] for a in vectors]} dimensions"
+        )
     positions = np.ascontiguousarray(positions, np.int64)
     starts = _starts(vectors)
     if len(positions) and (positions.min() < 0 or positions.max() >= starts[-1]):
@@ -317,10 +319,15 @@ class _Block:
             return True
         with np.errstate(over="ignore", invalid="ignore"):
             length = float(np.sqrt(np.einsum("ij,ij->i", rows, rows).max()))
-            self.longest = max(self.longest, length)
-            if not self.longest * self.lengths.max() < 1e37:
+            if not length * self.lengths.max() < 1e37:  # NaN too
                 return False
+            self.longest = max(self.longest, length)
             scores = self.queries @ rows.T
+        if (
+            np.isneginf(self.kth[0]) and len(rows) >= self.k
+        ):  # a first bound from some rows, so that not all are candidates
+            some = scores[:, : max(self.k, 1024)]
+            self.kth = -np.partition(-some, self.k - 1, axis=1)[:, self.k - 1].astype(np.float64)
         above = scores >= np.nextafter(self.lowest.astype(np.float32), np.float32(-np.inf))[:, None]
         owners, places = np.divmod(np.flatnonzero(above), len(rows))
         bounds = np.searchsorted(owners, np.arange(len(self.queries) + 1))
@@ -422,9 +429,7 @@ def check_arguments(
         wrong = int(np.argmin(np.isfinite(queries).all(axis=1)))
         raise DataError(f"query vector {wrong} holds NaN or infinite values: encode it again")
     for i, array in enumerate(vectors):
-        if array.dtype.name not in _STORES or not array.dtype.isnative:
-            widen(array[:0])
-            raise UsageError(f"vectors {i} of {array.dtype}: they must be in this machine's byte order")
+        widen(array[:0])  # refuses other types, and another byte order
         if (
             array.ndim != 2
             or array.shape[1] != dim
