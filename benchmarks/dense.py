@@ -4,9 +4,9 @@
     python -m benchmarks.dense --real FOLDER      # of a vectors.npy
 
 The synthetic vectors are labelled so: a mixture on the sphere of low intrinsic dimension (32 of 384, a component for 200
-vectors), which resembles text embeddings more than isotropic ones do, and is no substitute for them. Of real vectors the last 500 (in a
-seeded order) are taken out of the store and are the queries: document against document. One-by-one rates are medians of rounds
-in which the variants take turns, so that other work on the machine meets all alike.
+vectors), which resembles text embeddings more than isotropic ones do, and is no substitute for them. Of real vectors the last
+500 (in a seeded order) are taken out of the store and are the queries: document against document. One-by-one rates are medians
+of rounds in which the variants take turns, so that other work on the machine meets all alike.
 """
 
 from __future__ import annotations

@@ -16,15 +16,18 @@ _BLOCK = 4096
 def dot(rows: NDArray[Any], query: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scores of float rows [n, dim], in the order of sums that native/dense.h defines."""
     n, dim = rows.shape
-    blocks = -(-dim // LANES)
-    padded = np.zeros((n, blocks * LANES), np.float32)
+    lanes = 2 * LANES if rows.dtype == np.uint16 else LANES
+    blocks = -(-dim // lanes)
+    padded = np.zeros((n, blocks * lanes), np.float32)
     padded[:, :dim] = widen(rows)
-    other = np.zeros(blocks * LANES, np.float32)
+    other = np.zeros(blocks * lanes, np.float32)
     other[:dim] = query
-    sums = np.zeros((n, LANES), np.float32)
+    sums = np.zeros((n, lanes), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for at in range(0, blocks * LANES, LANES):
-            sums += padded[:, at : at + LANES] * other[at : at + LANES]
+        for at in range(0, blocks * lanes, lanes):
+            sums += padded[:, at : at + lanes] * other[at : at + lanes]
+        if lanes > LANES:
+            sums = sums[:, ::2] + sums[:, 1::2]
         half = LANES // 2
         while half:
             sums = sums[:, :half] + sums[:, half : 2 * half]

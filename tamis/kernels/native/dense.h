@@ -2,7 +2,8 @@
 
    The score of a float row is defined to the bit: sixteen running sums in float32, sum j over the elements j, j + 16, j + 32 …
    (the row padded with zeros), each product rounded before it is added; then sum j takes sum j + 8, then j + 4, j + 2, j + 1.
-   Integer codes are summed exactly. All builds and NumPy therefore give the same bytes. */
+   Of bfloat16, twice sixteen: over the elements at even places, sum j taking 2 j, 2 j + 32 …, and over those at odd places; even
+   and odd sums are added, then as above. Integer codes are summed exactly. All builds and NumPy therefore give the same bytes. */
 #ifndef TAMIS_DENSE_H
 #define TAMIS_DENSE_H
 
@@ -24,7 +25,7 @@ struct dense {
     int64_t row_bytes;
     const char *data;        /* [n, row_bytes] */
     const float *factors;    /* [n]: what an integer sum is multiplied by; NULL for floats */
-    const float *query;      /* floats: padded with zeros to whole lanes */
+    const float *query;      /* floats: padded with zeros to whole lanes; bfloat16: of 32, even places first, then odd */
     const int8_t *codes;     /* DENSE_INT8: [dim] */
     const uint64_t *planes;  /* DENSE_BIT: [n_planes, words], two's complement, the highest (negative) plane first */
     int32_t n_planes;

@@ -17,6 +17,14 @@
 
 typedef float vector __attribute__((vector_size(WIDTH * 4)));
 
+#if defined(TAMIS_AVX512)
+#define WIDE 16
+#else
+#define WIDE WIDTH
+#endif
+typedef float wide __attribute__((vector_size(WIDE * 4)));
+typedef uint32_t wide_bits __attribute__((vector_size(WIDE * 4)));
+
 static inline vector load_floats(const char *p) {
     vector v;
     memcpy(&v, p, sizeof v);
@@ -49,20 +57,6 @@ static inline vector load_halves(const char *p) {
 #endif
 }
 
-static inline vector load_bfloats(const char *p) {
-#if WIDTH == 8
-    return (vector)_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
-#else
-    uint16_t half[WIDTH];
-    uint32_t bits[WIDTH];
-    vector v;
-    memcpy(half, p, sizeof half);
-    for (int i = 0; i < WIDTH; i++) bits[i] = (uint32_t)half[i] << 16;
-    memcpy(&v, bits, sizeof v);
-    return v;
-#endif
-}
-
 /* Sum sixteen running sums, sum j taking j + 8, then j + 4, j + 2, j + 1. */
 static inline float fold(const vector *sums) {
 #if WIDTH == 8
@@ -79,7 +73,7 @@ static inline float fold(const vector *sums) {
 /* Always inlined with a constant kind, so that no branch stays in the loop. Rows side by side, or prefetching, were slower: the
    processor overlaps rows by itself, and one stream in order is what its own prefetcher follows best. */
 static inline __attribute__((always_inline)) vector load(enum dense_kind kind, const char *p) {
-    return kind == DENSE_FLOAT32 ? load_floats(p) : kind == DENSE_FLOAT16 ? load_halves(p) : load_bfloats(p);
+    return kind == DENSE_FLOAT32 ? load_floats(p) : load_halves(p);
 }
 
 static inline __attribute__((always_inline)) float dot(enum dense_kind kind, const char *row, const float *query, int64_t dim) {
@@ -94,6 +88,37 @@ static inline __attribute__((always_inline)) float dot(enum dense_kind kind, con
         for (int part = 0; part < PARTS; part++)
             sums[part] += load(kind, rest + part * WIDTH * item) * load_floats((const char *)(query + whole + part * WIDTH));
     }
+    return fold(sums);
+}
+
+/* Thirty-two bfloat16 against the even and the odd half of the query's block. The halves of each 32-bit word become floats by a
+   shift and by a mask, which is why these sums are kept apart. */
+static inline void add_bfloats(const char *p, const float *query, wide *even, wide *odd) {
+    for (int part = 0; part < DENSE_LANES / WIDE; part++) {
+        wide_bits pairs, low, high;
+        wide e, o, q;
+        memcpy(&pairs, p + part * sizeof pairs, sizeof pairs);
+        low = pairs << 16, high = pairs & 0xFFFF0000u;
+        memcpy(&e, &low, sizeof e), memcpy(&o, &high, sizeof o);
+        memcpy(&q, query + part * WIDE, sizeof q);
+        even[part] += e * q;
+        memcpy(&q, query + DENSE_LANES + part * WIDE, sizeof q);
+        odd[part] += o * q;
+    }
+}
+
+static inline float dot_bfloats(const char *row, const float *query, int64_t dim) {
+    const int64_t whole = dim / (2 * DENSE_LANES) * (2 * DENSE_LANES);
+    wide even[DENSE_LANES / WIDE] = {{0}}, odd[DENSE_LANES / WIDE] = {{0}};
+    for (int64_t at = 0; at < whole; at += 2 * DENSE_LANES) add_bfloats(row + at * 2, query + at, even, odd);
+    if (whole < dim) {
+        char rest[DENSE_LANES * 4] = {0};
+        memcpy(rest, row + whole * 2, (size_t)((dim - whole) * 2));
+        add_bfloats(rest, query + whole, even, odd);
+    }
+    for (int part = 0; part < DENSE_LANES / WIDE; part++) even[part] += odd[part];
+    vector sums[PARTS];
+    memcpy(sums, even, sizeof sums);
     return fold(sums);
 }
 
@@ -164,7 +189,8 @@ static inline float score_sum(const struct dense *d, int64_t row, int32_t sum) {
 
 static inline __attribute__((always_inline)) float score_row(enum dense_kind kind, const struct dense *d, int64_t row) {
     const char *p = d->data + row * d->row_bytes;
-    if (kind <= DENSE_BFLOAT16) return dot(kind, p, d->query, d->dim);
+    if (kind == DENSE_BFLOAT16) return dot_bfloats(p, d->query, d->dim);
+    if (kind < DENSE_BFLOAT16) return dot(kind, p, d->query, d->dim);
     return score_sum(d, row, kind == DENSE_INT8 ? dot_int8(d, p) : dot_bits(d, p));
 }
 

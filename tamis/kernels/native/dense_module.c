@@ -64,11 +64,15 @@ static int borrow_dense(PyObject *const *inputs, int kind, int64_t dim, Py_buffe
     if (kind <= DENSE_BFLOAT16) {
         wrong |= query != dim * 4;
         if (!wrong) {
-            if (!(*padded = calloc((size_t)(dim + DENSE_LANES), 4))) {
+            size_t size = (size_t)(dim + 2 * DENSE_LANES) / DENSE_LANES * DENSE_LANES * 4;
+            if (!(*padded = aligned_alloc(64, size))) { /* loads that straddle cache lines are slower */
                 PyErr_NoMemory();
                 return -1;
             }
-            memcpy(*padded, views[QUERY].buf, (size_t)query);
+            memset(*padded, 0, size);
+            const float *values = views[QUERY].buf;
+            for (int64_t i = 0; i < dim; i++)
+                (*padded)[kind == DENSE_BFLOAT16 ? i / 32 * 32 + i % 2 * DENSE_LANES + i % 32 / 2 : i] = values[i];
             d->query = *padded;
         }
     } else {
