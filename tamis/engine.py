@@ -266,6 +266,14 @@ class Index:
                 self._parts[name] = part
             return self._parts[name]
 
+    def models(self) -> dict[str, str]:
+        """Return the parts that a model encoded, by name, with the model's address."""
+        from tamis.indexer.encoded.entry import encoded_entries
+
+        self._require_open()
+        parts = self._pin.manifest.parts if self._pin else {}
+        return {name: entry.address for name, entry in encoded_entries(parts).items()}
+
     def rank(
         self,
         queries: str | Mapping[str, str] | Iterable[tuple[str, str]] | Queries,
@@ -389,6 +397,48 @@ class Index:
         """Rewrite the index without its deleted rows; statistics forget them from here on."""
         with self._writer() as writer:
             writer.compact()
+            self._follow(writer)
+
+    def add_part(self, address: str, name: str | None = None) -> str:
+        """Encode all documents with a model, keep the result as a part, and commit; later documents are encoded as they come.
+
+        An interrupted call, made again, encodes what is missing; a part that is there already is left as it is.
+
+        Args:
+            address: the model, e.g. ``dense:minilm`` or ``dense:minilm?store=float16``.
+            name: of the part; the model's address if not given.
+
+        Returns:
+            The part's name.
+
+        Raises:
+            UsageError: the family encodes no documents, or an option is wrong.
+            OutputExistsError: there is another part of that name.
+            ModelError: the model failed.
+        """
+        from tamis.families import Address, family, option_values, parse_options, scoped_address
+
+        parsed = Address.parse(address)
+        cls = family(parsed.family)
+        encoder_of = getattr(cls, "encoder", None)
+        if encoder_of is None or cls.part_kind is None:
+            raise UsageError(f"{address}: the family {parsed.family!r} makes no part of an index")
+        options = parse_options(cls.Options, parsed.options, of=parsed.family)
+        model = scoped_address(parsed, cls.Options, "model")
+        chosen = name or str(model)
+        with self._writer() as writer:
+            writer.add_part(chosen, cls.part_kind, encoder_of(parsed), option_values(options, "part"))
+            self._follow(writer)
+        return chosen
+
+    def drop_part(self, name: str) -> None:
+        """Take an encoded part out of the index, and commit.
+
+        Raises:
+            MissingResourceError: there is none of that name.
+        """
+        with self._writer() as writer:
+            writer.drop_part(name)
             self._follow(writer)
 
     def gc(self) -> list[str]:

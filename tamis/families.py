@@ -34,6 +34,7 @@ ENTRY_POINTS = "tamis.families"
 
 _BUILTIN: dict[str, str] = {
     "bm25": "tamis.retrievers.bm25:BM25",
+    "dense": "tamis.retrievers.dense:Dense",
     "firstp": "tamis.retrievers.passages:FirstP",
     "maxp": "tamis.retrievers.passages:MaxP",
     "ql": "tamis.retrievers.ql:QueryLikelihood",
@@ -204,6 +205,13 @@ def option_values(options: Any, scope: Scope | None = None) -> dict[str, Any]:
     }
 
 
+def scoped_address(address: Address, cls: type[Any], scope: Scope) -> Address:
+    """Return the address with only those of its options that are of one scope of the options dataclass `cls`."""
+    scopes = {f.name: f.metadata["scope"] for f in dataclasses.fields(cls)}
+    kept = tuple((name, value) for name, value in address.options if scopes.get(name) == scope)
+    return dataclasses.replace(address, options=kept)
+
+
 def _convert(kind: Any, text: str, where: str) -> Any:
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         members = [m for m in typing.get_args(kind) if m is not type(None)]
@@ -252,4 +260,5 @@ __all__ = [
     "option",
     "option_values",
     "parse_options",
+    "scoped_address",
 ]

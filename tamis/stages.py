@@ -6,6 +6,7 @@ A family's class (see `tamis.families`) makes objects of one or more of these ki
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -70,6 +71,12 @@ class DocumentView(DocumentSpace, Protocol):
     def row_limit(self) -> int:
         """One more than the highest row."""
 
+    def titles(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the title of each row; empty where it has none."""
+
+    def bodies(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the body of each row."""
+
     def texts(self, rows: NDArray[np.int64]) -> list[str]:
         """Return title and body of each row, joined by a space where both are there."""
 
@@ -87,3 +94,6 @@ class PartSource(Protocol):
         Raises:
             MissingResourceError: the index holds no such part; the message lists those it holds.
         """
+
+    def models(self) -> Mapping[str, str]:
+        """Return the parts that a model encoded, by name, with the model's address."""

@@ -25,6 +25,8 @@ COMMANDS = {
     "add": "Add documents to an index; those whose id it holds are replaced.",
     "delete": "Delete documents from an index by id.",
     "compact": "Rewrite an index without its deleted rows.",
+    "add-part": "Encode an index's documents with a model, as a part of it.",
+    "drop-part": "Take an encoded part out of an index.",
     "search": "Search an index: one query as a table, or a topics file as a run.",
     "fuse": "Fuse several runs into one.",
     "evaluate": "Evaluate runs against relevance judgements.",
@@ -56,7 +58,8 @@ class Commands(TyperGroup):
             raise UnknownNameError("command", cmd_name, COMMANDS)
         from tamis.cli.command import as_command
 
-        function = getattr(import_module(f"tamis.cli.{cmd_name}"), cmd_name)
+        module = cmd_name.replace("-", "_")
+        function = getattr(import_module(f"tamis.cli.{module}"), module)
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         single.command(cmd_name)(as_command(function))
         return typer.main.get_command(single)

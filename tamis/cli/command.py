@@ -34,7 +34,7 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
     """Return `function` as typer takes it: without its session, with the shared options."""
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     shared = list(inspect.signature(_shared, eval_str=True).parameters.values())
-    name = function.__name__
+    name = function.__name__.replace("_", "-")
 
     def command(**values: Any) -> None:
         as_json, quiet, no_progress, debug = (values.pop(parameter.name) for parameter in shared)

@@ -93,7 +93,7 @@ def _open_index(session: Session, folder: Path, *, force: bool, threads: int | N
         sources = [canonical_json(source.get("fingerprint")) for source in index.manifest.sources]
         if index.generation == 0:
             index.add(passages(), fingerprint=identity)
-        elif sources != [canonical_json(identity)] or index.generation != 1:
+        elif sources != [canonical_json(identity)] or index.manifest.changed != 1:
             raise OutputExistsError(
                 f"{folder} was made by another Python or Tamis, or changed since: pass --force to make it anew, or choose "
                 "another folder with -o"

@@ -1,0 +1,28 @@
+"""Options that families of encoders share, declared once; light enough to be looked at without loading a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tamis.families import option
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class NumericOptions:
+    """Where and in what precision a model runs."""
+
+    dtype: str = option("float32", "precision of matrix products", scope="model", choices=DTYPES)
+    device: str = option("auto", "cpu, cuda, cuda:1, mps; auto takes an accelerator if there is one")
+
+
+@dataclass(frozen=True)
+class DenseOptions(NumericOptions):
+    """Model options of ``dense``; what is not given is the checkpoint's own."""
+
+    max_length: int | None = option(None, "tokens that are read of a text", scope="model", ge=2)
+    pooling: str | None = option(None, "how token states become one vector", scope="model")
+    similarity: str | None = option(None, "cosine or dot", scope="model", choices=("cosine", "dot"))
+    prompt: str | None = option(None, "what is put before a document", scope="model")
+    query_prompt: str | None = option(None, "what is put before a query", scope="model")

@@ -1,0 +1,146 @@
+"""Dense retrieval: a query's vector against the vectors of a part, by inner product.
+
+At the head of a pipeline the model retrieves from the part that it encoded; after ``>>`` it re-scores candidates, with the part's
+vectors where there are any, else by encoding the candidates' texts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.encoders.base import Passage
+from tamis.encoders.options import DenseOptions
+from tamis.errors import MissingResourceError
+from tamis.families import Address, option, scoped_address
+from tamis.indexer.dense.part import DensePart
+from tamis.indexer.dense.storage import STORES
+from tamis.ranking import Queries, Ranking, check_k
+from tamis.retrievers.models import QueryEncoder, find_part, missing_part
+from tamis.stages import DocumentView, PartSource, RowMask
+
+
+@dataclass(frozen=True)
+class DensePartOptions:
+    """How the vectors of a model are kept, and searched."""
+
+    store: str = option("float32", "storage of the vectors", scope="part", choices=STORES)
+    part: str | None = option(None, "name of the part to read, where several were encoded by the model")
+
+
+class DenseRetriever:
+    """A `Retriever` and `Rescorer` over a dense part.
+
+    Args:
+        part: the part.
+        encoder: of the queries.
+    """
+
+    def __init__(self, part: DensePart, encoder: QueryEncoder) -> None:
+        self._part, self._encoder = part, encoder
+
+    def retrieve(self, queries: Queries, k: int, *, mask: RowMask | None = None) -> Ranking:
+        """Return the `k` rows of largest inner product a query; blank rows are never among them.
+
+        Raises:
+            UsageError: `k` is below 1.
+            DataError: query vectors that do not fit the part.
+        """
+        check_k(k)
+        part = self._part
+        found = part.search(self._vectors(queries), k, part.allowed(mask))
+        rows, scores = part.documents.rows_at(found.docs), found.scores.astype(np.float64)
+        return Ranking(part.documents, queries.ids, found.offsets, rows, scores)
+
+    def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
+        """Return `ranking` with inner products as scores."""
+        ranking.require_space(self._part.documents)
+        return ranking.with_scores(inner_products(ranking, self._vectors(queries), self._part.vectors_of))
+
+    def _vectors(self, queries: Queries) -> NDArray[np.float32]:
+        if queries.vectors is not None:
+            return self._part.check_queries(queries.vectors)
+        return self._part.check_queries(self._encoder.encode(queries.texts).vectors)
+
+
+class DenseScorer:
+    """A `Rescorer` that encodes the candidates, where the index holds no vectors of the model.
+
+    Args:
+        documents: whose texts are encoded.
+        encoder: of queries and documents.
+        cannot_retrieve: the error for a pipeline that wants it to retrieve.
+    """
+
+    def __init__(self, documents: DocumentView, encoder: QueryEncoder, cannot_retrieve: MissingResourceError) -> None:
+        self._documents, self._encoder, self.cannot_retrieve = documents, encoder, cannot_retrieve
+
+    def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
+        """Return `ranking` with inner products as scores; every candidate is encoded once a call."""
+        ranking.require_space(self._documents)
+        rows = np.unique(ranking.rows)
+        passages = list(map(Passage, self._documents.titles(rows), self._documents.bodies(rows)))
+        encoded = self._encoder.encoder.encode_passages(passages).vectors
+
+        def vectors_of(wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+            vectors: NDArray[np.float32] = encoded[np.searchsorted(rows, wanted)]
+            return vectors
+
+        vectors = queries.vectors if queries.vectors is not None else self._encoder.encode(queries.texts).vectors
+        return ranking.with_scores(inner_products(ranking, vectors, vectors_of))
+
+
+def inner_products(ranking: Ranking, queries: NDArray[np.float32], vectors_of: Any) -> NDArray[np.float64]:
+    """Return the inner product of every candidate with its query, in the ranking's order.
+
+    Args:
+        ranking: the candidates.
+        queries: float32 [queries, dimensions].
+        vectors_of: rows → float32 [rows, dimensions].
+    """
+    scores = np.zeros(len(ranking.rows))
+    for i, query in enumerate(queries):
+        span = slice(int(ranking.offsets[i]), int(ranking.offsets[i + 1]))
+        scores[span] = (vectors_of(ranking.rows[span]).astype(np.float64) @ query).astype(np.float32)
+    return scores
+
+
+class DenseFamily:
+    """What the families of dense models share; one is its options and its name in the registry of encoders."""
+
+    summary: ClassVar[str]
+    part_kind: ClassVar[str | None] = "dense"
+    default_part: ClassVar[str | None] = None
+    Options: ClassVar[type[Any]]
+
+    @classmethod
+    def encoder(cls, address: Address) -> Any:
+        """Open the encoder of a model; options of other scopes do not matter to it."""
+        from tamis.encoders.registry import open_encoder
+
+        return open_encoder(address)
+
+    @classmethod
+    def open(cls, source: PartSource, address: Address, options: Any) -> DenseRetriever | DenseScorer:
+        """Open the model over the part that it encoded, or over the bare documents."""
+        model = scoped_address(address, cls.Options, "model")
+        part = find_part(source, address, options, "dense")
+        if part is None:
+            encoder = QueryEncoder(lambda: cls.encoder(address), None)
+            return DenseScorer(source.documents, encoder, missing_part(source, str(model)))
+        return DenseRetriever(part, QueryEncoder(lambda: part.query_encoder() or cls.encoder(address), part.entry))
+
+
+@dataclass(frozen=True)
+class _SentenceOptions(DensePartOptions, DenseOptions):
+    """Options of ``dense``."""
+
+
+class Dense(DenseFamily):
+    """The ``dense`` family: sentence-transformers checkpoints; ``dense:minilm`` needs no network."""
+
+    summary = "bi-encoder of any sentence-transformers checkpoint; dense:minilm is the offline default"
+    Options = _SentenceOptions
