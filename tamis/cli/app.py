@@ -2,7 +2,8 @@
 
 Help and start-up must be quick, so nothing but typer is imported here: `COMMANDS` states each command's one line of help, and
 a command's module is imported when the command is called (or its own ``--help`` is). A command is a function of a
-`Session` and its parameters, named like its module; `tamis.cli.command` gives it the options that all commands share.
+`Session` and its parameters, named like its module (with an underscore for a dash); `tamis.cli.command` gives it the options that
+all commands share.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ COMMANDS = {
     "delete": "Delete documents from an index by id.",
     "compact": "Rewrite an index without its deleted rows.",
     "search": "Search an index: one query as a table, or a topics file as a run.",
+    "explain": "Show where a document stands after each stage of a pipeline, and why.",
     "fuse": "Fuse several runs into one.",
+    "tune-fusion": "Choose the weights of a fusion on judged topics.",
     "evaluate": "Evaluate runs against relevance judgements.",
     "compare": "Compare runs with a baseline: differences, intervals, significance.",
     "inspect": "Show what an index holds and how it was made.",
@@ -56,7 +59,8 @@ class Commands(TyperGroup):
             raise UnknownNameError("command", cmd_name, COMMANDS)
         from tamis.cli.command import as_command
 
-        function = getattr(import_module(f"tamis.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        function = getattr(import_module(f"tamis.cli.{name}"), name)
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         single.command(cmd_name)(as_command(function))
         return typer.main.get_command(single)

@@ -137,6 +137,15 @@ class Runner:
                     work.done[i] = None
         return [work.ranking(i) for i in plan.outputs]
 
+    def trace(self, plan: Plan, queries: Queries, *, mask: RowMask | None = None) -> list[Queries | Ranking]:
+        """Run a plan and return the result of every step."""
+        work = _Work(queries, mask, ignore, self.batch)
+        results = []
+        for step in plan.steps:
+            results.append(work.run(step))
+            work.done.append(results[-1])
+        return results
+
 
 class _Work:
     """The results of the steps so far."""
