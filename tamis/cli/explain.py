@@ -30,7 +30,7 @@ def explain(
     filter: FilterOption = None,  # noqa: A002 - the option's name
     k: Annotated[int, typer.Option("-k", metavar="K", help="Results of the search that is explained.")] = 1000,
 ) -> None:
-    """Show where a document stands after each stage of a pipeline, and what its scores are made of.
+    """Show where a document stands after each stage of a pipeline, and why.
 
     Example: tamis explain my-index "what is a drum sieve" doc-17
 
