@@ -50,6 +50,18 @@ class Rescorer(Protocol):
 
 
 @runtime_checkable
+class SearchingRescorer(Protocol):
+    """A `Rescorer` that may search by itself before it scores (feedback): under a row filter that search keeps to it too."""
+
+    def rescore_within(self, queries: Queries, ranking: Ranking, mask: RowMask) -> Ranking:
+        """Return what `Rescorer.rescore` would, its own search kept to the rows of `mask`.
+
+        Raises:
+            UsageError: it searches, and cannot honour a mask.
+        """
+
+
+@runtime_checkable
 class QueryStage(Protocol):
     """Rewrites the queries (feedback, expansion, linking, translation)."""
 

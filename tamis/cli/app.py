@@ -29,7 +29,7 @@ COMMANDS = {
     "search": "Search an index: one query as a table, or a topics file as a run.",
     "explain": "Show where a document stands after each stage of a pipeline, and why.",
     "fuse": "Fuse several runs into one.",
-    "tune-fusion": "Choose the weights of a fusion on judged topics.",
+    "tune-fusion": "Choose the weights of a fusion on judged development topics.",
     "evaluate": "Evaluate runs against relevance judgements.",
     "compare": "Compare runs with a baseline: differences, intervals, significance.",
     "inspect": "Show what an index holds and how it was made.",

@@ -90,10 +90,17 @@ class TermRetriever:
 
     def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
         """Return `ranking` with this model's scores; a row that a query does not match scores 0."""
+        return self._rescore(queries, ranking, self._part.live_bitmaps)
+
+    def rescore_within(self, queries: Queries, ranking: Ranking, mask: RowMask) -> Ranking:
+        """Like `rescore`; feedback learns from the rows of `mask` alone."""
+        return self._rescore(queries, ranking, self._part.bitmaps(self._part.allowed(mask)))
+
+    def _rescore(self, queries: Queries, ranking: Ranking, masks: _Masks) -> Ranking:
         part = self._part
         ranking.require_space(part.documents)
         lists = []
-        for i, clauses in enumerate(self._clauses(queries, part.live_bitmaps)):
+        for i, clauses in enumerate(self._clauses(queries, masks)):
             rows, _ = ranking.at(i)
             positions, scores = part.documents.positions_of(rows), np.zeros(len(rows))
             if len(rows) and clauses:

@@ -72,6 +72,7 @@ PIPELINES = [
     "bm25?prf=rm3&fields=body",
     "ql?prf=rocchio&fields=body",
     "bm25 % 5 >> ql",
+    "bm25 % 9 >> bm25?prf=rm3&fields=body",
     "0.7*bm25 + 0.3*ql",
     "wsum(0.7*bm25 % 5, 0.3*ql % 3, norm=minmax, missing=min)",
     "rrf(bm25 % 5, ql % 7, k=10) % 6",
@@ -132,10 +133,17 @@ def test_feedback_learns_from_allowed_documents_only(tmp_path: Path) -> None:
         index.add(documents)
         pipeline = "bm25?prf=rocchio&fb_docs=2"
         for chosen, learnt in ((None, "lead"), ("good == true", "gold")):
-            shown = leaves(index.explain("drum", "g0", pipeline=pipeline, filter=chosen).stages[-1])
-            added = {name for name, child in shown.items() if child.details["from"] == "feedback"}
-            assert added
-            assert all(name.startswith(learnt) for name in added), added
+            for expression in (pipeline, f"bm25 >> {pipeline}"):
+                found = index.explain("drum", "g0", pipeline=expression, filter=chosen)
+                report = stage(found, "rescore" if ">>" in expression else "retrieve")
+                assert report.evidence.value == pytest.approx(report.score, rel=1e-6)  # type: ignore[union-attr]
+                added = {name for name, child in leaves(report).items() if child.details["from"] == "feedback"}
+                assert added
+                assert all(name.startswith(learnt) for name in added), added
+        with pytest.raises(UsageError, match="row filter"):
+            index.rank("drum", pipeline=f"bm25 >> {pipeline}&engine=lucene", filter="good == true")
+        plain = index.rank("drum", pipeline="bm25 >> bm25?engine=lucene", filter="good == true")["1"]
+        assert {hit.id for hit in plain} == {"g0", "g1"}
 
 
 def test_why_a_document_is_not_found(index: tamis.Index) -> None:
