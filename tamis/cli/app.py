@@ -2,7 +2,8 @@
 
 Help and start-up must be quick, so nothing but typer is imported here: `COMMANDS` states each command's one line of help, and
 a command's module is imported when the command is called (or its own ``--help`` is). A command is a function of a
-`Session` and its parameters, named like its module; `tamis.cli.command` gives it the options that all commands share.
+`Session` and its parameters, named like its module (with an underscore for a dash); `tamis.cli.command` gives it the options that
+all commands share.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ COMMANDS = {
     "add-part": "Encode an index's documents with a model, as a part of it.",
     "drop-part": "Take an encoded part out of an index.",
     "search": "Search an index: one query as a table, or a topics file as a run.",
+    "explain": "Show where a document stands after each stage of a pipeline, and why.",
     "fuse": "Fuse several runs into one.",
+    "tune-fusion": "Choose the weights of a fusion on judged development topics.",
     "evaluate": "Evaluate runs against relevance judgements.",
     "compare": "Compare runs with a baseline: differences, intervals, significance.",
     "inspect": "Show what an index holds and how it was made.",

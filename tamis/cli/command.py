@@ -42,7 +42,7 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
         session.inputs = {key: _json_value(value) for key, value in values.items() if value is not None}
         raise typer.Exit(run(session, lambda: function(session, **values), debug=debug))
 
-    command.__name__, command.__doc__ = name, inspect.getdoc(function)
+    command.__name__, command.__doc__ = function.__name__, inspect.getdoc(function)
     # typer reads parameters from the signature and, in some versions, types from the annotations
     command.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *shared]}
