@@ -34,6 +34,7 @@ COMMANDS = {
     "tune-fusion": "Choose the weights of a fusion on judged development topics.",
     "evaluate": "Evaluate runs against relevance judgements.",
     "compare": "Compare runs with a baseline: differences, intervals, significance.",
+    "models": "List the families of models, and the options of each.",
     "inspect": "Show what an index holds and how it was made.",
     "verify": "Check every file of an index against its manifest.",
     "doctor": "Check this installation, and say how to repair it.",

@@ -19,7 +19,7 @@ from tamis.encoders.batching import Inputs, Numerics
 from tamis.encoders.checkpoints import find_checkpoint, load_transformer, read_json, read_state, refuse_missing
 from tamis.encoders.options import DenseOptions
 from tamis.encoders.pooling import POOLINGS, pool
-from tamis.encoders.text import Tokenizer
+from tamis.encoders.text import TextFormat, Tokenizer
 from tamis.encoders.transformer import DenseTransformer, make_identity
 from tamis.errors import ModelError, UnknownNameError
 from tamis.families import Address
@@ -69,7 +69,9 @@ class SentenceEncoder(DenseTransformer):
             dimensions = layer.out_features if isinstance(layer, nn.Linear) else dimensions
         super().__init__(identity, numerics, dimensions, "cosine" if recipe.normalise else recipe.similarity)
         self.transformer, self.linears = transformer, linears
-        self._tokenizer, self._recipe, self._max_length = tokenizer, recipe, max_length
+        self._recipe = recipe
+        self.query_format = TextFormat(tokenizer, max_length, recipe.prompts["query"], recipe.lower)
+        self._document_format = TextFormat(tokenizer, max_length, recipe.prompts["document"], recipe.lower)
         self._normalise = recipe.normalise or recipe.similarity == "cosine"
 
     def forward(
@@ -90,22 +92,16 @@ class SentenceEncoder(DenseTransformer):
     @property
     def pad(self) -> int:
         """Id of the padding token."""
-        return self._tokenizer.pad
+        return self._document_format.tokenizer.pad
 
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
         """Return title and text joined by a space, behind the document prompt."""
-        return self._inputs([passage.joined for passage in passages], "document")
+        return self._document_format.inputs([passage.joined for passage in passages])
 
     def query_inputs(self, texts: Sequence[str]) -> Inputs:
         """Return the query behind its prompt."""
-        return self._inputs(texts, "query")
-
-    def _inputs(self, texts: Sequence[str], prompt: str) -> Inputs:
-        before = self._recipe.prompts[prompt]
-        stripped = [before + text.strip() for text in texts]
-        return self._tokenizer.texts(
-            [t.lower() for t in stripped] if self._recipe.lower else stripped, self._max_length
-        )
+        assert self.query_format is not None  # noqa: S101 - set above
+        return self.query_format.inputs(texts)
 
 
 def load(address: Address, options: DenseOptions) -> SentenceEncoder:

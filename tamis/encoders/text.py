@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,22 @@ class Tokenizer:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.raw = _load(folder)
         self.raw.no_truncation()
         self.raw.no_padding()
         self._lock = threading.Lock()
         config = read_json(folder / "config.json", {})
         self.pad = int(config.get("pad_token_id") or 0)
+
+    def source(self, scratch: Path) -> Path:
+        """Return a file that this tokenizer can be read from again, written to `scratch` if there is none."""
+        own = self._folder / "tokenizer.json"
+        if own.exists():
+            return own
+        path = scratch / "tokenizer.full.json"
+        self.raw.save(str(path))
+        return path
 
     def id_of(self, token: str) -> int:
         """Return the id of a token.
@@ -78,6 +89,32 @@ class Tokenizer:
         for first in range(0, len(values), _AT_ONCE):
             found += self.raw.encode_batch_fast(values[first : first + _AT_ONCE], add_special_tokens=special)
         return found
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """How a text is written for a model, apart from the model: enough to do it again where the model is not loaded.
+
+    Attributes:
+        tokenizer: the model's.
+        max_length: tokens that are read.
+        prompt: what is put before a text.
+        lower: whether the text is lower-cased first.
+    """
+
+    tokenizer: Tokenizer
+    max_length: int
+    prompt: str = ""
+    lower: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the tokenizer."""
+        return {"max_length": self.max_length, "prompt": self.prompt, "lower": self.lower}
+
+    def inputs(self, texts: Sequence[str]) -> Inputs:
+        """Return texts as the model reads them."""
+        written = [self.prompt + text.strip() for text in texts]
+        return self.tokenizer.texts([t.lower() for t in written] if self.lower else written, self.max_length)
 
 
 def _load(folder: Path) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,8 @@ from tamis.encoders.base import DenseVectors, ModelIdentity, Passage, Similarity
 from tamis.encoders.batching import Inputs, Numerics, require_finite, run_batches
 from tamis.encoders.checkpoints import checkpoint_files
 from tamis.encoders.options import NumericOptions
+from tamis.encoders.text import TextFormat
 from tamis.families import Address
-
-
-@dataclass(frozen=True)
-class Side:
-    """How one side, queries or documents, goes through the model.
-
-    Attributes:
-        name: ``query`` or ``document``, for `DenseTransformer.forward`.
-        pad: id of the padding token.
-    """
-
-    name: str
-    pad: int
 
 
 class DenseTransformer(nn.Module):
@@ -41,6 +28,9 @@ class DenseTransformer(nn.Module):
         dimensions: of the vectors.
         similarity: what compares them.
     """
+
+    query_format: TextFormat | None = None
+    """How queries are written, where that can be done without the model (`tamis.encoders.exported`)."""
 
     def __init__(
         self, identity: ModelIdentity, numerics: Numerics, dimensions: int, similarity: Similarity = "dot"

@@ -115,6 +115,7 @@ class DenseFamily:
     part_kind: ClassVar[str | None] = "dense"
     default_part: ClassVar[str | None] = None
     Options: ClassVar[type[Any]]
+    checkpoints: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def encoder(cls, address: Address) -> Any:
@@ -144,3 +145,4 @@ class Dense(DenseFamily):
 
     summary = "bi-encoder of any sentence-transformers checkpoint; dense:minilm is the offline default"
     Options = _SentenceOptions
+    checkpoints = ("minilm", "sentence-transformers/all-MiniLM-L6-v2", "BAAI/bge-base-en-v1.5")

@@ -6,6 +6,7 @@ of rows without text, whose vectors are zero and which no search returns.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import Tick
-from tamis.errors import CorruptIndexError, UsageError
+from tamis.encoders.exported import can_export, export_query_encoder
+from tamis.errors import CorruptIndexError, ModelError, UsageError
 from tamis.files import write_array
 from tamis.indexer.dense.storage import VECTORS, open_vectors, storage_type, to_storage
 from tamis.indexer.encoded.entry import EncodedEntry
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from tamis.indexer.documents import DocumentStore
 
 BLANK = "blank.npy"
+QUERY = "query"
+"""Folder of the exported query encoder among what the shards share."""
+
 _COPIED_ROWS = 1 << 16
 
 
@@ -61,6 +66,13 @@ class DenseKind:
 
     def prepare(self, entry: EncodedEntry, encoder: Any, chunks: Sequence[Path], shared: Path) -> dict[str, Any]:
         """Export the query encoder, where it can be, so that a search need not load the model."""
+        if not can_export(encoder):
+            return {}
+        try:
+            export_query_encoder(encoder, shared / QUERY)
+        except ModelError as error:  # the model itself still serves
+            shutil.rmtree(shared / QUERY, ignore_errors=True)
+            return {"not_exported": str(error)}
         return {}
 
     def assemble(self, entry: EncodedEntry, chunks: Sequence[Path], shared: Path, shard: Path) -> None:

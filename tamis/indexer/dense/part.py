@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.errors import DataError
-from tamis.indexer.dense.kind import read_blank
+from tamis.indexer.dense.kind import QUERY, read_blank
 from tamis.indexer.dense.storage import VECTORS, from_storage, open_vectors
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import SHARED, EncodedEntry
@@ -98,7 +98,12 @@ class DensePart:
 
     def query_encoder(self) -> Any | None:
         """Return the exported query encoder, None where the part has none."""
-        return None
+        folder = self.shared / QUERY
+        if not folder.is_dir():
+            return None
+        from tamis.encoders.exported import ExportedEncoder
+
+        return ExportedEncoder(folder)
 
     def vectors_of(self, rows: Rows) -> NDArray[np.float32]:
         """Return the vectors of rows, float32 [rows, dimensions]."""
