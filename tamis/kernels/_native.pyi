@@ -54,3 +54,32 @@ def fill(
 def find_terms(text: Array, starts: Array, terms: list[bytes]) -> bytes: ...
 def strings(data: memoryview | mmap, begins: Array, ends: Array) -> list[str]: ...
 def kernels() -> list[str]: ...
+def dense_scan(
+    kernel: str,
+    kind: int,
+    dim: int,
+    rows: Array,
+    factors: Array | None,
+    query: Array,
+    scale: float,
+    base: float,
+    correction: int,
+    mask: Array | None,
+    first: int,
+    last: int,
+    k: int,
+    /,
+) -> tuple[bytes, bytes, int]: ...
+def dense_scores(
+    kernel: str,
+    kind: int,
+    dim: int,
+    rows: Array,
+    factors: Array | None,
+    query: Array,
+    scale: float,
+    base: float,
+    correction: int,
+    numbers: Array,
+    /,
+) -> bytes: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,15 @@ class Hits:
     docs: NDArray[np.int64]
     scores: NDArray[np.float32]
     partial: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, lists: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]]) -> Hits:
+        """Join one (docs, scores) pair a query, each in rank order."""
+        offsets = np.zeros(len(lists) + 1, np.int64)
+        np.cumsum([len(docs) for docs, _ in lists], out=offsets[1:])
+        docs = np.concatenate([np.zeros(0, np.int64), *(docs for docs, _ in lists)])
+        scores = np.concatenate([np.zeros(0, np.float32), *(scores for _, scores in lists)])
+        return cls(offsets, docs, scores, np.zeros(len(lists), np.bool_))
 
     def __len__(self) -> int:
         return len(self.partial)

@@ -16,11 +16,13 @@ from tamis.encoders.base import Passage
 from tamis.encoders.options import DenseOptions
 from tamis.errors import MissingResourceError
 from tamis.families import Address, option, scoped_address
-from tamis.indexer.dense.part import DensePart
+from tamis.indexer.dense.part import EXACT, DensePart, How
 from tamis.indexer.dense.storage import STORES
+from tamis.kernels.codes import KINDS
+from tamis.kernels.dense import score_rows
 from tamis.ranking import Queries, Ranking, check_k
 from tamis.retrievers.models import QueryEncoder, find_part, missing_part
-from tamis.stages import DocumentView, PartSource, RowMask
+from tamis.stages import DocumentView, Evidence, PartSource, RowMask
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ class DensePartOptions:
     """How the vectors of a model are kept, and searched."""
 
     store: str = option("float32", "storage of the vectors", scope="part", choices=STORES)
+    codes: str | None = option(None, "short codes for a quick first pass", scope="part", choices=KINDS)
+    index: str = option("flat", "flat, auto, or a faiss factory string such as HNSW32", scope="part")
+    exact: bool = option(False, "look at every vector, whatever the part has to be quicker")
+    oversample: int | None = option(None, "candidates of a quick search, for each result", ge=1)
+    ef: int | None = option(None, "candidates that a graph search keeps", ge=1)
+    nprobe: int | None = option(None, "inverted lists that are read", ge=1)
     part: str | None = option(None, "name of the part to read, where several were encoded by the model")
 
 
@@ -37,10 +45,15 @@ class DenseRetriever:
     Args:
         part: the part.
         encoder: of the queries.
+        how: how the part is searched.
     """
 
-    def __init__(self, part: DensePart, encoder: QueryEncoder) -> None:
-        self._part, self._encoder = part, encoder
+    def __init__(self, part: DensePart, encoder: QueryEncoder, how: How = EXACT) -> None:
+        self._part, self._encoder, self._how = part, encoder, how
+        # an approximate search looks harder where more is asked of it
+        self.depth_dependent = not how.exact and (
+            part.entry.options["index"] != "flat" or part.entry.options["codes"] is not None
+        )
 
     def retrieve(self, queries: Queries, k: int, *, mask: RowMask | None = None) -> Ranking:
         """Return the `k` rows of largest inner product a query; blank rows are never among them.
@@ -51,19 +64,48 @@ class DenseRetriever:
         """
         check_k(k)
         part = self._part
-        found = part.search(self._vectors(queries), k, part.allowed(mask))
+        found = part.search(self._vectors(queries), k, part.allowed(mask), self._how)
         rows, scores = part.documents.rows_at(found.docs), found.scores.astype(np.float64)
         return Ranking(part.documents, queries.ids, found.offsets, rows, scores)
 
     def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
         """Return `ranking` with inner products as scores."""
         ranking.require_space(self._part.documents)
-        return ranking.with_scores(inner_products(ranking, self._vectors(queries), self._part.vectors_of))
+        scores = np.zeros(len(ranking.rows))
+        for i, query in enumerate(self._vectors(queries)):
+            span = slice(int(ranking.offsets[i]), int(ranking.offsets[i + 1]))
+            scores[span] = self._part.scores_of(query, ranking.rows[span])
+        return ranking.with_scores(scores)
+
+    def explain(
+        self, queries: Queries, rows: NDArray[np.int64], *, mask: RowMask | None = None
+    ) -> list[list[Evidence]]:
+        """Return the similarity; see `tamis.stages.Explainer`."""
+        part = self._part
+        allowed = part.allowed(mask)
+        positions = part.documents.positions_of(rows)
+        held = np.ones(len(rows), np.bool_) if allowed is None else allowed[positions]
+        found = []
+        for query in self._vectors(queries):
+            scores = part.scores_of(query, rows)
+            found.append(
+                [
+                    _evidence(part.entry.facts["similarity"], float(score) if searched else None, query)
+                    for score, searched in zip(scores, held, strict=True)
+                ]
+            )
+        return found
 
     def _vectors(self, queries: Queries) -> NDArray[np.float32]:
         if queries.vectors is not None:
             return self._part.check_queries(queries.vectors)
         return self._part.check_queries(self._encoder.encode(queries.texts).vectors)
+
+
+def _evidence(similarity: str, score: float | None, query: NDArray[np.float32]) -> Evidence:
+    if score is None:
+        return Evidence(similarity, None, notes=("the row is blank, deleted or filtered out: no search returns it",))
+    return Evidence(similarity, score, {"query length": round(float(np.linalg.norm(query)), 4)})
 
 
 class DenseScorer:
@@ -84,28 +126,12 @@ class DenseScorer:
         rows = np.unique(ranking.rows)
         passages = list(map(Passage, self._documents.titles(rows), self._documents.bodies(rows)))
         encoded = self._encoder.encoder.encode_passages(passages).vectors
-
-        def vectors_of(wanted: NDArray[np.int64]) -> NDArray[np.float32]:
-            vectors: NDArray[np.float32] = encoded[np.searchsorted(rows, wanted)]
-            return vectors
-
         vectors = queries.vectors if queries.vectors is not None else self._encoder.encode(queries.texts).vectors
-        return ranking.with_scores(inner_products(ranking, vectors, vectors_of))
-
-
-def inner_products(ranking: Ranking, queries: NDArray[np.float32], vectors_of: Any) -> NDArray[np.float64]:
-    """Return the inner product of every candidate with its query, in the ranking's order.
-
-    Args:
-        ranking: the candidates.
-        queries: float32 [queries, dimensions].
-        vectors_of: rows → float32 [rows, dimensions].
-    """
-    scores = np.zeros(len(ranking.rows))
-    for i, query in enumerate(queries):
-        span = slice(int(ranking.offsets[i]), int(ranking.offsets[i + 1]))
-        scores[span] = (vectors_of(ranking.rows[span]).astype(np.float64) @ query).astype(np.float32)
-    return scores
+        scores = np.zeros(len(ranking.rows))
+        for i, query in enumerate(np.ascontiguousarray(vectors, np.float32)):
+            span = slice(int(ranking.offsets[i]), int(ranking.offsets[i + 1]))
+            scores[span] = score_rows([encoded], query, np.searchsorted(rows, ranking.rows[span]))
+        return ranking.with_scores(scores)
 
 
 class DenseFamily:
@@ -132,7 +158,8 @@ class DenseFamily:
         if part is None:
             encoder = QueryEncoder(lambda: cls.encoder(address), None)
             return DenseScorer(source.documents, encoder, missing_part(source, str(model)))
-        return DenseRetriever(part, QueryEncoder(lambda: part.query_encoder() or cls.encoder(address), part.entry))
+        how = How(options.exact, options.oversample, options.ef, options.nprobe)
+        return DenseRetriever(part, QueryEncoder(lambda: part.query_encoder() or cls.encoder(address), part.entry), how)
 
 
 @dataclass(frozen=True)

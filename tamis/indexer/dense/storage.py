@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.errors import CorruptIndexError, UnknownNameError
+from tamis.kernels.codes import to_bfloat16
 
 VECTORS = "vectors.npy"
 
@@ -29,18 +30,10 @@ def storage_type(store: str) -> Any:
 
 def to_storage(vectors: NDArray[np.float32], store: str) -> NDArray[Any]:
     """Return vectors in a storage type, rounded to nearest even."""
-    if store != "bfloat16":
-        converted: NDArray[Any] = np.ascontiguousarray(vectors, storage_type(store))
-        return converted
-    bits = np.ascontiguousarray(vectors, np.float32).view(np.uint32)
-    return ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)
-
-
-def from_storage(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    """Return stored vectors as float32."""
-    if vectors.dtype == np.uint16:
-        return (vectors.astype(np.uint32) << 16).view(np.float32)
-    return vectors.astype(np.float32)
+    if store == "bfloat16":
+        return to_bfloat16(vectors)
+    converted: NDArray[Any] = np.ascontiguousarray(vectors, storage_type(store))
+    return converted
 
 
 def open_vectors(path: Path, dimensions: int, store: str) -> NDArray[Any]:

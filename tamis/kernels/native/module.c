@@ -8,6 +8,7 @@
 
 #include "batch.h"
 #include "build.h"
+#include "dense_module.h"
 
 /* ---- arrays -------------------------------------------------------------------------------------------------------- */
 
@@ -452,6 +453,7 @@ static PyMethodDef functions[] = {{"fill", fill, METH_VARARGS, fill_doc},
                                   {"find_terms", find_terms, METH_VARARGS, find_terms_doc},
                                   {"strings", strings, METH_VARARGS, strings_doc},
                                   {"kernels", kernels, METH_NOARGS, kernels_doc},
+                                  DENSE_METHODS,
                                   {NULL, NULL, 0, NULL}};
 
 static int exec_module(PyObject *module) {

@@ -28,7 +28,9 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with Writer(path, listener=die) as writer:
-        writer.add_part("toy", "dense", ToyEncoder(log=Path(os.devnull)), {"store": "float32"})
+        writer.add_part(
+            "toy", "dense", ToyEncoder(log=Path(os.devnull)), {"store": "float32", "codes": None, "index": "flat"}
+        )
     print("done", flush=True)
 
 

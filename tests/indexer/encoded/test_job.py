@@ -18,7 +18,7 @@ from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import EncodedEntry, encoded_entries
 from tamis.indexer.writer import Writer, newest_manifest
 
-OPTIONS = {"store": "float32"}
+OPTIONS = {"store": "float32", "codes": None, "index": "flat"}
 Documents = Callable[..., list[dict[str, Any]]]
 
 

@@ -36,7 +36,7 @@ def finish(path: Path, toy: ModuleType) -> int:
     """Repeat the command in this process; return how many batches it had to encode."""
     encoder = toy.ToyEncoder()
     with Writer(path) as writer:
-        writer.add_part("toy", "dense", encoder, {"store": "float32"})
+        writer.add_part("toy", "dense", encoder, {"store": "float32", "codes": None, "index": "flat"})
     return len(encoder.batches)
 
 

@@ -1,0 +1,290 @@
+"""Approximate search through faiss: any index that a factory string describes, over the vectors of a store.
+
+    build_ann(vectors, folder / "ann.faiss", factory="HNSW32")
+    ann = Ann([open_ann(folder / "ann.faiss")], [vectors])
+    hits = ann.search(queries, k=10, ef=128)
+
+The similarity is the inner product; for cosine the vectors and queries are normalised before. Numbers in a faiss file are row
+numbers of its array. Candidates are scored again with the stored vectors, so that scores mean the same as in exact search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.errors import CorruptIndexError, DataError, MissingResourceError, UsageError
+from tamis.files import atomic_write
+from tamis.indexer.dense.recall import Recall, perturbed_queries, recall_of
+from tamis.kernels.codes import widen
+from tamis.kernels.dense import Masks, check_arguments, check_finite, count_allowed, rank, score_rows, search_flat
+from tamis.kernels.searching import Hits
+
+SELECTIVITY = 0.05
+"""Below this share of allowed rows they are scanned exactly, which is then as fast and misses none (benchmarks/dense.py)."""
+
+SEED = 20_240_528
+_ROWS = 65_536
+_SAMPLES_A_LIST = 64  # faiss asks for at least 39 and uses at most 256
+_EF, _PROBED = 128, 16  # default efSearch, and one list in so many
+
+
+def choose_factory(n: int, dim: int) -> str:
+    """The factory string for `n` vectors when none is given: the most exact kind that is affordable at that size.
+
+    HNSW up to a million; then inverted lists of 8-bit components (a quarter of the bytes); from 20 million on inverted lists
+    of product codes after a rotation (about dim / 4 bytes a vector).
+    """
+    if n <= 1_000_000:
+        return "HNSW32"
+    lists = 1 << round(np.log2(4 * np.sqrt(n)))
+    if n <= 20_000_000 or dim % 4:
+        return f"IVF{lists},SQ8"
+    return f"OPQ{dim // 4},IVF{lists},PQ{dim // 4}"
+
+
+def make_index(factory: str, dim: int) -> Any:
+    """Make the empty faiss index that a factory string describes.
+
+    Raises:
+        UsageError: faiss cannot read the string, or it does not fit the dimensions.
+    """
+    faiss: Any = import_module("faiss")
+
+    try:
+        return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"{factory!r} is no faiss index of {dim} dimensions: {_reason(error)}; examples: HNSW32, IVF1024,Flat, IVF1024,SQ8, "
+            f"OPQ32,IVF1024,PQ32 (the number after PQ must divide the dimensions)"
+        ) from error
+
+
+def build_ann(
+    vectors: NDArray[Any],
+    path: Path | str,
+    *,
+    factory: str | None = None,
+    ef_construction: int = 80,
+    seed: int = SEED,
+    queries: NDArray[np.float32] | None = None,
+    sample: int = 200,
+    threads: int = 1,
+) -> tuple[str, Recall]:
+    """Build a faiss index of a store's vectors and save it; return its factory string and its recall against exact search.
+
+    Vectors are added in batches, so that beside the index itself memory does not grow with the store.
+
+    Args:
+        vectors: [n, dim], float32, float16, or bfloat16 held as uint16; typically memory-mapped.
+        path: the file to write.
+        factory: a faiss factory string; None: `choose_factory`.
+        ef_construction: candidates while an HNSW graph is built.
+        seed: of the training sample and the queries.
+        queries: float32 [queries, dim] to measure with; None: perturbed vectors of the store, which are easier than real
+            queries where these differ in kind from documents.
+        sample: how many queries are used.
+        threads: of faiss.
+
+    Raises:
+        UsageError: the factory string is wrong, or asks for more training data than there are vectors.
+        DataError: a vector is not finite, or there are none.
+        StorageError: the disk is full or refuses the write.
+    """
+    faiss: Any = import_module("faiss")
+
+    if vectors.ndim != 2 or not len(vectors):
+        raise DataError(f"vectors of shape {vectors.shape}: an index needs at least one vector")
+    n, dim = vectors.shape
+    chosen = factory or choose_factory(n, dim)
+    index = make_index(chosen, dim)
+    previous = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads)
+    try:
+        graph = _inner(index)
+        if hasattr(graph, "hnsw"):
+            graph.hnsw.efConstruction = ef_construction
+        _train(index, chosen, vectors, seed)
+        for first in range(0, n, _ROWS):
+            part = vectors[first : first + _ROWS]
+            check_finite(part, first)
+            index.add(np.ascontiguousarray(widen(part)))
+        with atomic_write(path) as handle:
+            faiss.write_index(index, faiss.PyCallbackIOWriter(handle.write))
+    finally:
+        faiss.omp_set_num_threads(previous)
+    asked = perturbed_queries(vectors, sample, seed) if queries is None else queries[:sample]
+    ann = Ann([index], [vectors])
+    return chosen, recall_of(lambda q, k: ann.search(q, k, threads=threads), [vectors], asked, threads=threads)
+
+
+def _train(index: Any, factory: str, vectors: NDArray[Any], seed: int) -> None:
+    """Train on a sample, in row order so that a mapped file is read once through."""
+    if index.is_trained:
+        return
+    inner = _inner(index)
+    lists = int(getattr(inner, "nlist", 0))
+    if lists > len(vectors):
+        raise UsageError(
+            f"{factory}: {lists} lists for {len(vectors)} vectors; ask for at most a thirtieth as many lists"
+        )
+    wanted = min(len(vectors), max(_SAMPLES_A_LIST * lists, _ROWS))
+    rows = np.sort(np.random.default_rng(seed).choice(len(vectors), wanted, replace=False))
+    sample = np.ascontiguousarray(widen(vectors[rows]))
+    check_finite(sample)
+    try:
+        index.train(sample)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{factory} cannot be trained on {wanted} vectors: {_reason(error)}; choose a smaller index"
+        ) from error
+
+
+def open_ann(path: Path | str) -> Any:
+    """Open a saved faiss index, memory-mapped where its kind allows.
+
+    Raises:
+        MissingResourceError: the file is not there.
+        CorruptIndexError: faiss cannot read it.
+    """
+    faiss: Any = import_module("faiss")
+
+    if not Path(path).exists():
+        raise MissingResourceError(f"{path} is missing: build the faiss index again")
+    mapped = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
+    try:
+        try:
+            return faiss.read_index(str(path), mapped | getattr(faiss, "IO_FLAG_MMAP_IFC", 0))
+        except RuntimeError:
+            return faiss.read_index(str(path))
+    except RuntimeError as error:
+        raise CorruptIndexError(f"{path} cannot be read: {_reason(error)}; build the faiss index again") from error
+
+
+class Ann:
+    """faiss indexes and the arrays of vectors they were built from, one of each a segment.
+
+    Raises:
+        CorruptIndexError: an index does not hold as many vectors, or not of as many dimensions, as its array.
+    """
+
+    def __init__(self, indexes: Sequence[Any], vectors: Sequence[NDArray[Any]]) -> None:
+        found, wanted = [(index.ntotal, index.d) for index in indexes], [array.shape for array in vectors]
+        if found != wanted:
+            raise CorruptIndexError(
+                f"faiss indexes of {found} (vectors, dimensions) for arrays of {wanted}: build them again"
+            )
+        self.indexes, self.vectors = indexes, vectors
+        self.starts = np.concatenate([[0], np.cumsum([len(array) for array in vectors], dtype=np.int64)])
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        ef: int | None = None,
+        nprobe: int | None = None,
+        oversample: int = 1,
+        rescore: bool = True,
+        mask: Masks | None = None,
+        selectivity: float = SELECTIVITY,
+        threads: int = 1,
+    ) -> Hits:
+        """Return about the k best rows of each query: always k of them if as many are allowed.
+
+        Args:
+            queries: float32 [queries, dim].
+            k: how many, at least 1.
+            ef: candidates that HNSW keeps; None: 128 or twice those asked of it, the larger.
+            nprobe: inverted lists that are read; None: a sixteenth of them, at least 8.
+            oversample: candidates for each of the k hits; more help where the index stores short codes.
+            rescore: score the candidates with the stored vectors; otherwise scores and order are faiss's.
+            mask: for each array None, or the rows allowed, as in `tamis.kernels.dense.search_flat`.
+            selectivity: an array of which a smaller share is allowed is scanned exactly.
+            threads: at most this many run at once; faiss's are set for this process.
+
+        Raises:
+            UsageError: an argument is out of range or does not fit.
+            DataError: a query is not finite.
+        """
+        faiss: Any = import_module("faiss")
+
+        queries, masks = check_arguments(self.vectors, queries, k, mask, threads)
+        for name, value in (("ef", ef), ("nprobe", nprobe), ("oversample", oversample)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name}={value}: at least 1 is needed")
+        if faiss.omp_get_max_threads() != threads:
+            faiss.omp_set_num_threads(threads)
+        positions: list[list[NDArray[np.int64]]] = [[] for _ in queries]
+        scores: list[list[NDArray[np.float32]]] = [[] for _ in queries]
+        for i, (index, array, one) in enumerate(zip(self.indexes, self.vectors, masks, strict=True)):
+            allowed = count_allowed(array, one)
+            wanted = min(k * oversample, allowed)
+            if not wanted:
+                continue
+            short = np.arange(len(queries))
+            if one is None or allowed >= selectivity * len(array):
+                selector = None if one is None else faiss.IDSelectorBitmap(one)
+                found = index.search(queries, wanted, params=_parameters(index, selector, ef, nprobe, wanted))
+                short = np.flatnonzero((found[1] < 0).any(axis=1))
+                for query, (values, numbers) in enumerate(zip(found[0], found[1], strict=True)):
+                    positions[query].append(numbers + self.starts[i])
+                    scores[query].append(values)
+            if len(short):
+                exact = search_flat([array], queries[short], min(k, allowed), mask=[one], threads=threads)
+                for at, query in enumerate(short.tolist()):
+                    mine = exact[at]
+                    del positions[query][i:], scores[query][i:]
+                    positions[query].append(mine[0] + self.starts[i])
+                    scores[query].append(mine[1])
+        lists = []
+        for query, places, theirs in zip(queries, positions, scores, strict=True):
+            rows = np.concatenate([np.zeros(0, np.int64), *places])
+            if rescore:
+                lists.append(rank(rows, score_rows(self.vectors, query, rows), k))
+            else:
+                lists.append(rank(rows, np.concatenate([np.zeros(0, np.float32), *theirs]), k))
+        return Hits.of(lists)
+
+
+def _inner(index: Any) -> Any:
+    """The graph or lists inside an index's wrappers (rotations, refinement, id maps)."""
+    faiss: Any = import_module("faiss")
+
+    index = faiss.downcast_index(index)
+    for name in ("base_index", "index"):
+        if isinstance(index, (faiss.IndexPreTransform, faiss.IndexRefine, faiss.IndexIDMap)) and hasattr(index, name):
+            return _inner(getattr(index, name))
+    return index
+
+
+def _parameters(index: Any, selector: Any, ef: int | None, nprobe: int | None, k: int) -> Any:
+    """Search parameters in the shape of the index's wrappers."""
+    faiss: Any = import_module("faiss")
+
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        inner = _parameters(index.index, selector, ef, nprobe, k)
+        return faiss.SearchParametersPreTransform(index_params=inner)
+    if isinstance(index, faiss.IndexRefine):
+        factor = index.k_factor
+        inner = _parameters(index.base_index, selector, ef, nprobe, int(k * factor))
+        return faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
+    if hasattr(index, "hnsw"):
+        return faiss.SearchParametersHNSW(sel=selector, efSearch=max(ef or max(_EF, 2 * k), k))
+    if hasattr(index, "nprobe"):
+        return faiss.SearchParametersIVF(
+            sel=selector, nprobe=min(nprobe or max(8, index.nlist // _PROBED), index.nlist)
+        )
+    return faiss.SearchParameters(sel=selector) if selector is not None else None
+
+
+def _reason(error: Exception) -> str:
+    """What faiss says, without its source location."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].split("Error: ")[-1].strip() if lines else type(error).__name__
