@@ -115,7 +115,7 @@ def test_codes_with_all_rows_as_candidates_are_exact(seed: int, kind: str, k: in
 
 @pytest.mark.parametrize(("kind", "error"), [("bf16", 0.01), ("int8", 0.02), ("bit", 0.65)])
 def test_codes_estimate_the_inner_product(kind: str, error: float) -> None:
-    """Mean absolute error, in units of |query| / sqrt(dimensions); of signs, theory says sqrt(pi / 2 - 1) * sqrt(2 / pi) = 0.60."""
+    """Mean absolute error, in units of |query| / sqrt(dimensions); for signs theory says 0.60."""
     rng = np.random.default_rng(3)
     rows = rng.standard_normal((400, 128)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
