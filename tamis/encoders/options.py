@@ -26,3 +26,25 @@ class DenseOptions(NumericOptions):
     similarity: str | None = option(None, "cosine or dot", scope="model", choices=("cosine", "dot"))
     prompt: str | None = option(None, "what is put before a document", scope="model")
     query_prompt: str | None = option(None, "what is put before a query", scope="model")
+
+
+@dataclass(frozen=True)
+class LengthOptions(NumericOptions):
+    """Model options of encoders whose input is settled but for its length."""
+
+    max_length: int | None = option(None, "tokens that are read of a document", scope="model", ge=8)
+
+
+@dataclass(frozen=True)
+class PairOptions(LengthOptions):
+    """Model options of encoders with a checkpoint a side."""
+
+    query: str | None = option(None, "the query encoder, where its name does not follow", scope="model")
+
+
+@dataclass(frozen=True)
+class VectorsOptions:
+    """Options of ``vectors``."""
+
+    ids: str | None = option(None, "file of ids, one a line; the array's name with .ids if not given", scope="model")
+    similarity: str = option("dot", "dot, or cosine", scope="model", choices=("cosine", "dot"))

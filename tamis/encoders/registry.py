@@ -10,6 +10,9 @@ from tamis.families import Address, parse_options, scoped_address
 
 _ENCODERS: dict[str, tuple[str, str]] = {
     "dense": ("tamis.encoders.dense", "DenseOptions"),
+    "dpr": ("tamis.encoders.dpr", "PairOptions"),
+    "tct-colbert": ("tamis.encoders.tct_colbert", "LengthOptions"),
+    "vectors": ("tamis.encoders.vectors", "VectorsOptions"),
 }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import Passage
-from tamis.encoders.options import DenseOptions
+from tamis.encoders.options import DenseOptions, LengthOptions, PairOptions, VectorsOptions
 from tamis.errors import MissingResourceError
 from tamis.families import Address, option, scoped_address
 from tamis.indexer.dense.part import EXACT, DensePart, How
@@ -173,3 +173,41 @@ class Dense(DenseFamily):
     summary = "bi-encoder of any sentence-transformers checkpoint; dense:minilm is the offline default"
     Options = _SentenceOptions
     checkpoints = ("minilm", "sentence-transformers/all-MiniLM-L6-v2", "BAAI/bge-base-en-v1.5")
+
+
+@dataclass(frozen=True)
+class _PairOptions(DensePartOptions, PairOptions):
+    """Options of ``dpr``."""
+
+
+class DPR(DenseFamily):
+    """The ``dpr`` family: an address names the context encoder."""
+
+    summary = "dense passage retrieval: a question and a context encoder, title and text as a pair"
+    Options = _PairOptions
+    checkpoints = ("facebook/dpr-ctx_encoder-single-nq-base", "facebook/dpr-ctx_encoder-multiset-base")
+
+
+@dataclass(frozen=True)
+class _TctOptions(DensePartOptions, LengthOptions):
+    """Options of ``tct-colbert``."""
+
+
+class TctColbert(DenseFamily):
+    """The ``tct-colbert`` family, versions 1 and 2."""
+
+    summary = "TCT-ColBERT: one encoder, mean over all states behind the marker, [MASK]-filled queries"
+    Options = _TctOptions
+    checkpoints = ("castorini/tct_colbert-msmarco", "castorini/tct_colbert-v2-hnp-msmarco")
+
+
+@dataclass(frozen=True)
+class _VectorsOptions(DensePartOptions, VectorsOptions):
+    """Options of ``vectors``."""
+
+
+class Vectors(DenseFamily):
+    """The ``vectors`` family: an array that somebody else made; queries are vectors too."""
+
+    summary = "your own vectors: FILE.npy with FILE.ids beside it; queries come as vectors"
+    Options = _VectorsOptions
