@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -469,7 +469,7 @@ class Index:
 
         Args:
             address: the model, e.g. ``dense:minilm`` or ``dense:minilm?store=float16``.
-            name: of the part; the model's address if not given.
+            name: of the part; the model's address without its options if not given.
 
         Returns:
             The part's name.
@@ -479,7 +479,7 @@ class Index:
             OutputExistsError: there is another part of that name.
             ModelError: the model failed.
         """
-        from tamis.families import Address, family, option_values, parse_options, scoped_address
+        from tamis.families import Address, family, option_values, parse_options
 
         parsed = Address.parse(address)
         cls = family(parsed.family)
@@ -487,8 +487,7 @@ class Index:
         if encoder_of is None or cls.part_kind is None:
             raise UsageError(f"{address}: the family {parsed.family!r} makes no part of an index")
         options = parse_options(cls.Options, parsed.options, of=parsed.family)
-        model = scoped_address(parsed, cls.Options, "model")
-        chosen = name or str(model)
+        chosen = name or str(replace(parsed, options=()))
         with self._writer() as writer:
             writer.add_part(chosen, cls.part_kind, encoder_of(parsed), option_values(options, "part"))
             self._follow(writer)

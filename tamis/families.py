@@ -34,11 +34,13 @@ ENTRY_POINTS = "tamis.families"
 
 _BUILTIN: dict[str, str] = {
     "bm25": "tamis.retrievers.bm25:BM25",
+    "cort": "tamis.retrievers.dense:Cort",
     "dense": "tamis.retrievers.dense:Dense",
     "dpr": "tamis.retrievers.dense:DPR",
     "firstp": "tamis.retrievers.passages:FirstP",
     "maxp": "tamis.retrievers.passages:MaxP",
     "ql": "tamis.retrievers.ql:QueryLikelihood",
+    "spar": "tamis.retrievers.dense:Spar",
     "sump": "tamis.retrievers.passages:SumP",
     "tct-colbert": "tamis.retrievers.dense:TctColbert",
     "vectors": "tamis.retrievers.dense:Vectors",

@@ -48,3 +48,10 @@ class VectorsOptions:
 
     ids: str | None = option(None, "file of ids, one a line; the array's name with .ids if not given", scope="model")
     similarity: str = option("dot", "dot, or cosine", scope="model", choices=("cosine", "dot"))
+
+
+@dataclass(frozen=True)
+class SparOptions(PairOptions):
+    """Model options of ``spar``."""
+
+    base: str | None = option(None, "address of the retriever that the lexical model joins", scope="model")

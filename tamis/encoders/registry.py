@@ -9,8 +9,10 @@ from tamis.errors import UnknownNameError
 from tamis.families import Address, parse_options, scoped_address
 
 _ENCODERS: dict[str, tuple[str, str]] = {
+    "cort": ("tamis.encoders.cort", "LengthOptions"),
     "dense": ("tamis.encoders.dense", "DenseOptions"),
     "dpr": ("tamis.encoders.dpr", "PairOptions"),
+    "spar": ("tamis.encoders.spar", "SparOptions"),
     "tct-colbert": ("tamis.encoders.tct_colbert", "LengthOptions"),
     "vectors": ("tamis.encoders.vectors", "VectorsOptions"),
 }

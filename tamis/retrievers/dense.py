@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import Passage
-from tamis.encoders.options import DenseOptions, LengthOptions, PairOptions, VectorsOptions
+from tamis.encoders.options import DenseOptions, LengthOptions, PairOptions, SparOptions, VectorsOptions
 from tamis.errors import MissingResourceError
 from tamis.families import Address, option, scoped_address
 from tamis.indexer.dense.part import EXACT, DensePart, How
@@ -151,15 +151,22 @@ class DenseFamily:
         return open_encoder(address)
 
     @classmethod
+    def query_encoder(cls, address: Address, options: Any) -> Any:
+        """Open the encoder with what the search options ask of its queries."""
+        return cls.encoder(address)
+
+    @classmethod
     def open(cls, source: PartSource, address: Address, options: Any) -> DenseRetriever | DenseScorer:
         """Open the model over the part that it encoded, or over the bare documents."""
         model = scoped_address(address, cls.Options, "model")
         part = find_part(source, address, options, "dense")
         if part is None:
-            encoder = QueryEncoder(lambda: cls.encoder(address), None)
+            encoder = QueryEncoder(lambda: cls.query_encoder(address, options), None)
             return DenseScorer(source.documents, encoder, missing_part(source, str(model)))
         how = How(options.exact, options.oversample, options.ef, options.nprobe)
-        return DenseRetriever(part, QueryEncoder(lambda: part.query_encoder() or cls.encoder(address), part.entry), how)
+        return DenseRetriever(
+            part, QueryEncoder(lambda: part.query_encoder() or cls.query_encoder(address, options), part.entry), how
+        )
 
 
 @dataclass(frozen=True)
@@ -189,15 +196,15 @@ class DPR(DenseFamily):
 
 
 @dataclass(frozen=True)
-class _TctOptions(DensePartOptions, LengthOptions):
-    """Options of ``tct-colbert``."""
+class _LengthOptions(DensePartOptions, LengthOptions):
+    """Options of ``tct-colbert`` and ``cort``."""
 
 
 class TctColbert(DenseFamily):
     """The ``tct-colbert`` family, versions 1 and 2."""
 
     summary = "TCT-ColBERT: one encoder, mean over all states behind the marker, [MASK]-filled queries"
-    Options = _TctOptions
+    Options = _LengthOptions
     checkpoints = ("castorini/tct_colbert-msmarco", "castorini/tct_colbert-v2-hnp-msmarco")
 
 
@@ -211,3 +218,33 @@ class Vectors(DenseFamily):
 
     summary = "your own vectors: FILE.npy with FILE.ids beside it; queries come as vectors"
     Options = _VectorsOptions
+
+
+class Cort(DenseFamily):
+    """The ``cort`` family."""
+
+    summary = "CoRT, which complements BM25: interleave(cort:FOLDER, bm25)"
+    Options = _LengthOptions
+
+
+@dataclass(frozen=True)
+class _SparOptions(DensePartOptions, SparOptions):
+    """Options of ``spar``."""
+
+    weight: float = option(1.0, "weight of the lexical model's half of the query")
+
+
+class Spar(DenseFamily):
+    """The ``spar`` family: an address names the lexical model's context encoder."""
+
+    summary = "SPAR: a dense retriever joined with a dense model of a lexical one, weighted at search"
+    Options = _SparOptions
+    checkpoints = (
+        "facebook/spar-paq-bm25-lexmodel-context-encoder?base=dpr:facebook/dpr-ctx_encoder-multiset-base",
+        "facebook/spar-marco-bm25-lexmodel-context-encoder?base=dense:facebook/contriever",
+    )
+
+    @classmethod
+    def query_encoder(cls, address: Address, options: Any) -> Any:
+        """Weight the lexical half."""
+        return cls.encoder(address).weighted(options.weight)
