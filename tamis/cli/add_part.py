@@ -18,7 +18,7 @@ ModelArgument = Annotated[
 
 
 def add_part(session: Session, index: IndexArgument, model: ModelArgument, threads: ThreadsOption = None) -> None:
-    """Encode the documents of an index with a model and keep the result as a part of it.
+    """Encode an index's documents with a model, as a part of it.
 
     Documents that are added later are encoded as they come. The same command, run again after an interrupt, encodes only
     what is missing; over a finished part it does nothing.

@@ -15,7 +15,9 @@ def drop_part(
     index: IndexArgument,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the part.", show_default=False)],
 ) -> None:
-    """Take a part that a model encoded out of an index, and give its space back.
+    """Take an encoded part out of an index.
+
+    Its space is given back once no reader holds the generation that has it.
 
     Example: tamis drop-part my-index dense:minilm
     """

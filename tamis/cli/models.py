@@ -16,7 +16,7 @@ def models(
         str | None, typer.Argument(metavar="FAMILY", help="Show this family's options.", show_default=False)
     ] = None,
 ) -> None:
-    """List the families of models: what each does, the part that it reads, checkpoints to name, and its options.
+    """List the families of models, and the options of each.
 
     Example: tamis models
 
