@@ -34,6 +34,7 @@ ENTRY_POINTS = "tamis.families"
 
 _BUILTIN: dict[str, str] = {
     "bm25": "tamis.retrievers.bm25:BM25",
+    "colbert": "tamis.retrievers.colbert:Colbert",
     "cort": "tamis.retrievers.dense:Cort",
     "dense": "tamis.retrievers.dense:Dense",
     "dpr": "tamis.retrievers.dense:DPR",

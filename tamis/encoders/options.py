@@ -55,3 +55,10 @@ class SparOptions(PairOptions):
     """Model options of ``spar``."""
 
     base: str | None = option(None, "address of the retriever that the lexical model joins", scope="model")
+
+
+@dataclass(frozen=True)
+class ColbertOptions(LengthOptions):
+    """Model options of ``colbert``; what is not given is the checkpoint's own."""
+
+    query_length: int | None = option(None, "tokens that a query is filled to", scope="model", ge=4)

@@ -9,6 +9,7 @@ from tamis.errors import UnknownNameError
 from tamis.families import Address, parse_options, scoped_address
 
 _ENCODERS: dict[str, tuple[str, str]] = {
+    "colbert": ("tamis.encoders.colbert", "ColbertOptions"),
     "cort": ("tamis.encoders.cort", "LengthOptions"),
     "dense": ("tamis.encoders.dense", "DenseOptions"),
     "dpr": ("tamis.encoders.dpr", "PairOptions"),
