@@ -119,6 +119,13 @@ def require_weights(folder: Path) -> None:
         raise ModelError(f"{folder} holds no weights: one of {', '.join(_WEIGHTS)} is needed")
 
 
+def read_config(folder: Path, cls: Any) -> Any:
+    """Return a checkpoint's config.json as a configuration of a class of transformers, whatever class it was saved as."""
+    known = cls().to_dict()
+    values = read_json(folder / "config.json", {})
+    return cls(**{name: value for name, value in values.items() if name in known and name != "model_type"})
+
+
 def load_transformer(folder: Path, *, unused: Sequence[str] = ("pooler.",), **options: Any) -> torch.nn.Module:
     """Load the bare transformer of a checkpoint in float32, ready to run.
 

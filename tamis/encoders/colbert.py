@@ -14,7 +14,6 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from torch import nn
 
 from tamis.encoders.base import ModelIdentity, Passage, Tick, TokenVectors, no_tick
 from tamis.encoders.batching import Inputs, Numerics, require_finite, run_batches
-from tamis.encoders.checkpoints import fill, find_checkpoint, read_json, read_state
+from tamis.encoders.checkpoints import fill, find_checkpoint, read_config, read_json, read_state
 from tamis.encoders.options import ColbertOptions
 from tamis.encoders.text import Tokenizer
 from tamis.encoders.transformer import make_identity
@@ -149,13 +148,7 @@ def load(address: Address, options: ColbertOptions) -> Colbert:
     state = {name.removeprefix("model."): value for name, value in read_state(folder).items()}
     if "linear.weight" not in state:
         raise ModelError(f"{folder} has no weight linear.weight, ColBERT's projection: it is no ColBERT checkpoint")
-    known = BertConfig().to_dict()
-    own: dict[str, Any] = {
-        name: value
-        for name, value in read_json(folder / "config.json", {}).items()
-        if name in known and name != "model_type"
-    }
-    config = BertConfig(**own)
+    config = read_config(folder, BertConfig)
     longest = max(recipe.query_length, recipe.document_length)
     if longest > config.max_position_embeddings:
         raise ModelError(

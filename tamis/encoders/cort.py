@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
 from tamis.encoders.base import ModelIdentity, Passage
 from tamis.encoders.batching import Inputs, Numerics
-from tamis.encoders.checkpoints import fill, find_checkpoint, read_json, read_state
+from tamis.encoders.checkpoints import fill, find_checkpoint, read_config, read_state
 from tamis.encoders.options import LengthOptions
 from tamis.encoders.text import Tokenizer
 from tamis.encoders.transformer import DenseTransformer, make_identity
@@ -90,14 +89,8 @@ def load(address: Address, options: LengthOptions) -> Cort:
     state = read_state(folder)
     if "f1.weight" not in state:
         raise ModelError(f"{folder} has no weight f1.weight: it is no CoRT checkpoint")
-    known = AlbertConfig().to_dict()
-    own: dict[str, Any] = {
-        name: value
-        for name, value in read_json(folder / "config.json", {}).items()
-        if name in known and name != "model_type"
-    }
     pooled = any(name.startswith("transformer.pooler") for name in state)
-    transformer: nn.Module = AlbertModel(AlbertConfig(**own), add_pooling_layer=pooled)
+    transformer: nn.Module = AlbertModel(read_config(folder, AlbertConfig), add_pooling_layer=pooled)
     fill(transformer, state, folder, "transformer.")
     projection = nn.Linear(state["f1.weight"].shape[1], state["f1.weight"].shape[0])
     fill(projection, state, folder, "f1.")

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from tamis.encoders.base import Passage
 from tamis.encoders.batching import Inputs, Numerics
-from tamis.encoders.checkpoints import fill, load_transformer, read_json, read_state
+from tamis.encoders.checkpoints import fill, load_transformer, read_config, read_json, read_state
 from tamis.encoders.options import PairOptions
 from tamis.encoders.sides import TwoSided, find_pair
 from tamis.encoders.text import Tokenizer
@@ -72,8 +71,6 @@ def _load_side(folder: Path, prefix: str) -> nn.Module:
         return load_transformer(folder)
     from transformers import BertConfig, BertModel
 
-    known = BertConfig().to_dict()
-    own: dict[str, Any] = {name: value for name, value in config.items() if name in known and name != "model_type"}
-    model: nn.Module = BertModel(BertConfig(**own), add_pooling_layer=False)
+    model: nn.Module = BertModel(read_config(folder, BertConfig), add_pooling_layer=False)
     fill(model, state, folder, whole)
     return model.eval()
