@@ -35,8 +35,9 @@ def open_part(folder: Path, name: str, manifest: Manifest, documents: DocumentSt
     from tamis.indexer.encoded.entry import EncodedEntry
     from tamis.indexer.encoded.kinds import part_kind
 
+    kind = part_kind(entry["kind"])
     encoded = EncodedEntry.from_json(entry)
-    return part_kind(encoded.kind).open(encoded.folder(folder), name, encoded, documents, threads)
+    return kind.open(encoded.folder(folder), name, encoded, documents, threads)
 
 
 def _hint(folder: Path, manifest: Manifest) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tamis.encoders.base import ModelIdentity
-from tamis.errors import UsageError
+from tamis.errors import IndexVersionError, UsageError
 from tamis.files import sha256_json
 from tamis.indexer.layout import LUCENE, PARTS, TERMS_PART
 
@@ -100,7 +100,16 @@ class EncodedEntry:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Build from a manifest's entry."""
+        """Build from a manifest's entry.
+
+        Raises:
+            IndexVersionError: it is the entry of a kind of part that came later.
+        """
+        if not {"model", "options", "facts", "folders", "shards"} <= value.keys():
+            raise IndexVersionError(
+                f"the index has a part of kind {value.get('kind')!r}, which this Tamis does not know: upgrade with  "
+                "pip install -U tamis"
+            )
         shards = tuple(ShardRecord(**shard) for shard in value["shards"])
         folders = tuple(value["folders"])
         return cls(value["kind"], value["id"], value["model"], value["options"], value["facts"], folders, shards)

@@ -92,7 +92,7 @@ def part_kind(name: str) -> PartKind:
     path = _KINDS.get(name)
     if path is None:
         raise IndexVersionError(
-            f"parts of kind {name!r} are not known to this Tamis: upgrade with  pip install -U tamis"
+            f"the index has a part of kind {name!r}, which this Tamis does not know: upgrade with  pip install -U tamis"
         )
     module, _, attribute = path.partition(":")
     kind: PartKind = getattr(import_module(module), attribute)()
