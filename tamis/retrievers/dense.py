@@ -241,7 +241,7 @@ class Spar(DenseFamily):
     Options = _SparOptions
     checkpoints = (
         "facebook/spar-paq-bm25-lexmodel-context-encoder?base=dpr:facebook/dpr-ctx_encoder-multiset-base",
-        "facebook/spar-marco-bm25-lexmodel-context-encoder?base=dense:facebook/contriever",
+        "facebook/spar-marco-bm25-lexmodel-context-encoder?base=dense:facebook/contriever?similarity=dot",
     )
 
     @classmethod

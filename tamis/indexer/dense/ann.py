@@ -25,8 +25,9 @@ from tamis.kernels.codes import widen
 from tamis.kernels.dense import Masks, check_arguments, check_finite, count_allowed, rank, score_rows, search_flat
 from tamis.kernels.searching import Hits
 
-SELECTIVITY = 0.05
-"""Below this share of allowed rows they are scanned exactly, which is then as fast and misses none (benchmarks/dense.py)."""
+SELECTIVITY = 0.15
+"""Below this share of allowed rows they are scanned exactly. On 33,292 MiniLM sentences, HNSW32 under a filter of share 0.5 had
+recall@10 0.991, of share 0.1 0.966; the value between is a choice."""
 
 SEED = 20_240_528
 _ROWS = 65_536
