@@ -19,8 +19,8 @@ demo: $(STAMP) ## build the demo collection, evaluate it, show a search
 test: $(STAMP) ## all tests; those marked `real` skip where the collections are absent
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-real: $(STAMP) ## only the tests on the real collections
-	$(BIN)/python -m pytest -m real
+real: $(STAMP) ## only the tests on the real collections, the long ones too
+	TAMIS_LONG=1 $(BIN)/python -m pytest -m real
 
 check: $(STAMP) ## style and types
 	$(BIN)/ruff check .

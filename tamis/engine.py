@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -28,12 +28,16 @@ from tamis.indexer.layout import Manifest, Settings, check_files, check_format
 from tamis.indexer.lock import Pin, pin_newest
 
 if TYPE_CHECKING:
+    from tamis.data.filters import Filter
     from tamis.indexer.documents import DocumentStore
+    from tamis.indexer.filters import FilterMasks
     from tamis.indexer.foreign import ForeignDocuments
     from tamis.indexer.verify import VerifyReport
     from tamis.indexer.writer import AddReport, DeleteReport, Writer
     from tamis.pipeline import Pipeline, Runner
+    from tamis.pipeline.explain import Explanation
     from tamis.ranking import Queries, Ranking
+    from tamis.stages import RowMask
 
 DEFAULT_PIPELINE = "bm25"
 
@@ -88,6 +92,7 @@ class Index:
         self._lock = threading.RLock()
         self._parts: dict[str, Any] = {}
         self._runner: Runner | None = None
+        self._masks: FilterMasks | None = None
         self._pin: Pin | None = None
         self._closed = False
         self._documents: DocumentStore | ForeignDocuments
@@ -174,7 +179,7 @@ class Index:
             for part in self._parts.values():
                 part.close()
             self._parts.clear()
-            self._runner = None
+            self._runner = self._masks = None
             if self._pin is not None:
                 self._pin.close()
                 self._pin = None
@@ -266,12 +271,21 @@ class Index:
                 self._parts[name] = part
             return self._parts[name]
 
+    def models(self) -> dict[str, str]:
+        """Return the parts that a model encoded, by name, with the model's address."""
+        from tamis.indexer.encoded.entry import encoded_entries
+
+        self._require_open()
+        parts = self._pin.manifest.parts if self._pin else {}
+        return {name: entry.address for name, entry in encoded_entries(parts).items()}
+
     def rank(
         self,
         queries: str | Mapping[str, str] | Iterable[tuple[str, str]] | Queries,
         k: int = 1000,
         *,
         pipeline: str | Pipeline = DEFAULT_PIPELINE,
+        filter: str | Filter | None = None,  # noqa: A002 - the word that users know
         listener: Listener | None = None,
     ) -> Ranking:
         """Run a pipeline over a batch of queries.
@@ -280,17 +294,67 @@ class Index:
             queries: one text, a mapping or pairs of id and text, or `Queries`.
             k: results a query, at least 1.
             pipeline: e.g. ``"bm25 % 1000"`` or ``"rrf(bm25, ql)"``, or the same put together in Python.
+            filter: which documents may be found, by their metadata, e.g. ``'year >= 1970 and lang == "en"'``; see
+                `tamis.data.filters`. The best `k` that it allows are found, not the allowed ones among the best `k`.
             listener: overrides the index's own.
 
         Raises:
-            UsageError: `k`, or the pipeline, is wrong.
+            UsageError: `k`, the pipeline or the filter is wrong, or a retriever cannot honour a filter.
             MissingResourceError: a part that the pipeline names is not in the index.
         """
         from tamis.ranking import Queries, check_k
 
         check_k(k)
-        batch = Queries.of(queries)
-        return self._shared_runner().run(pipeline, batch, k, listener=listener or self._listener)
+        batch, mask = Queries.of(queries), None if filter is None else self.mask(filter)
+        return self._shared_runner().run(pipeline, batch, k, mask=mask, listener=listener or self._listener)
+
+    def mask(self, filter: str | Filter) -> RowMask:  # noqa: A002 - the word that users know
+        """Return which rows a filter allows: bool of length ``documents.row_limit``, true where live and allowed; read-only.
+
+        Raises:
+            ParseError: it is malformed; carries the position of the fault.
+            UsageError: it names a key that is not filterable, or the index is a bare Lucene index.
+        """
+        from tamis.data.filters import Filter
+        from tamis.indexer.documents import DocumentStore
+        from tamis.indexer.filters import FilterMasks
+
+        chosen = Filter.of(filter)
+        with self._lock:
+            self._require_open()
+            if not isinstance(self._documents, DocumentStore):
+                raise UsageError(f"{self.path} is a bare Lucene index: its metadata cannot be filtered")
+            masks = self._masks = self._masks or FilterMasks(self._documents)
+        return masks.mask(chosen)
+
+    def explain(
+        self,
+        query: str,
+        doc_id: str,
+        *,
+        pipeline: str | Pipeline = DEFAULT_PIPELINE,
+        k: int = 1000,
+        filter: str | Filter | None = None,  # noqa: A002 - the word that users know
+    ) -> Explanation:
+        """Say how a document fares with a query: at every stage of a pipeline its rank, its score, and what the score is made of.
+
+        Args:
+            query: the query.
+            doc_id: id of a document, or of a passage.
+            pipeline: as in `rank`.
+            k: results of the search that is explained.
+            filter: as in `rank`.
+
+        Raises:
+            MissingResourceError: the index does not hold the document, or a part that the pipeline names.
+            UsageError: as in `rank`.
+        """
+        from tamis.pipeline.explain import explain
+        from tamis.ranking import check_k
+
+        check_k(k)
+        mask = None if filter is None else self.mask(filter)
+        return explain(self._shared_runner(), pipeline, query, doc_id, k, mask=mask)
 
     def prepare(self, pipeline: str | Pipeline = DEFAULT_PIPELINE) -> None:
         """Open what a pipeline needs, so that the first query does not pay for it; arguments and errors as in `rank`."""
@@ -303,9 +367,16 @@ class Index:
             self._runner = self._runner or Runner(self)
             return self._runner
 
-    def search(self, query: str, k: int = 10, *, pipeline: str | Pipeline = DEFAULT_PIPELINE) -> list[SearchHit]:
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        pipeline: str | Pipeline = DEFAULT_PIPELINE,
+        filter: str | Filter | None = None,  # noqa: A002 - the word that users know
+    ) -> list[SearchHit]:
         """Return the best `k` results of one query, with their documents; arguments as in `rank`."""
-        hits = self.rank(query, k, pipeline=pipeline)["1"]
+        hits = self.rank(query, k, pipeline=pipeline, filter=filter)["1"]
         if not hits:
             return []
         import numpy as np
@@ -389,6 +460,47 @@ class Index:
         """Rewrite the index without its deleted rows; statistics forget them from here on."""
         with self._writer() as writer:
             writer.compact()
+            self._follow(writer)
+
+    def add_part(self, address: str, name: str | None = None) -> str:
+        """Encode all documents with a model, keep the result as a part, and commit; later documents are encoded as they come.
+
+        An interrupted call, made again, encodes what is missing; a part that is there already is left as it is.
+
+        Args:
+            address: the model, e.g. ``dense:minilm`` or ``dense:minilm?store=float16``.
+            name: of the part; the model's address without its options if not given.
+
+        Returns:
+            The part's name.
+
+        Raises:
+            UsageError: the family encodes no documents, or an option is wrong.
+            OutputExistsError: there is another part of that name.
+            ModelError: the model failed.
+        """
+        from tamis.families import Address, family, option_values, parse_options
+
+        parsed = Address.parse(address)
+        cls = family(parsed.family)
+        encoder_of = getattr(cls, "encoder", None)
+        if encoder_of is None or cls.part_kind is None:
+            raise UsageError(f"{address}: the family {parsed.family!r} makes no part of an index")
+        options = parse_options(cls.Options, parsed.options, of=parsed.family)
+        chosen = name or str(replace(parsed, options=()))
+        with self._writer() as writer:
+            writer.add_part(chosen, cls.part_kind, encoder_of(parsed), option_values(options, "part"))
+            self._follow(writer)
+        return chosen
+
+    def drop_part(self, name: str) -> None:
+        """Take an encoded part out of the index, and commit.
+
+        Raises:
+            MissingResourceError: there is none of that name.
+        """
+        with self._writer() as writer:
+            writer.drop_part(name)
             self._follow(writer)
 
     def gc(self) -> list[str]:

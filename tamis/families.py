@@ -34,10 +34,17 @@ ENTRY_POINTS = "tamis.families"
 
 _BUILTIN: dict[str, str] = {
     "bm25": "tamis.retrievers.bm25:BM25",
+    "colbert": "tamis.retrievers.colbert:Colbert",
+    "cort": "tamis.retrievers.dense:Cort",
+    "dense": "tamis.retrievers.dense:Dense",
+    "dpr": "tamis.retrievers.dense:DPR",
     "firstp": "tamis.retrievers.passages:FirstP",
     "maxp": "tamis.retrievers.passages:MaxP",
     "ql": "tamis.retrievers.ql:QueryLikelihood",
+    "spar": "tamis.retrievers.dense:Spar",
     "sump": "tamis.retrievers.passages:SumP",
+    "tct-colbert": "tamis.retrievers.dense:TctColbert",
+    "vectors": "tamis.retrievers.dense:Vectors",
 }
 
 
@@ -204,6 +211,13 @@ def option_values(options: Any, scope: Scope | None = None) -> dict[str, Any]:
     }
 
 
+def scoped_address(address: Address, cls: type[Any], scope: Scope) -> Address:
+    """Return the address with only those of its options that are of one scope of the options dataclass `cls`."""
+    scopes = {f.name: f.metadata["scope"] for f in dataclasses.fields(cls)}
+    kept = tuple((name, value) for name, value in address.options if scopes.get(name) == scope)
+    return dataclasses.replace(address, options=kept)
+
+
 def _convert(kind: Any, text: str, where: str) -> Any:
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         members = [m for m in typing.get_args(kind) if m is not type(None)]
@@ -252,4 +266,5 @@ __all__ = [
     "option",
     "option_values",
     "parse_options",
+    "scoped_address",
 ]

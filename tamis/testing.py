@@ -23,10 +23,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tamis.errors import UnknownNameError
+from tamis.errors import UnknownNameError, UsageError
 from tamis.families import Address, families, family, open_model, parse_options
 from tamis.ranking import Queries, Ranking
-from tamis.stages import Grouper, QueryStage, Rescorer, Retriever
+from tamis.stages import Explainer, Grouper, QueryStage, Rescorer, Retriever
 
 
 class FamilyConformance:
@@ -122,6 +122,34 @@ class FamilyConformance:
         together = model.retrieve(queries, 5)
         for position in range(len(queries)):
             _same(together.take([position]), model.retrieve(queries.take([position]), 5), self.tolerance)
+
+    def test_keeps_to_a_mask(self) -> None:
+        """A row filter is honoured while searching, so that a list is as long as there are allowed rows; or it is refused."""
+        source, model = self.source(), self._model()
+        if not isinstance(model, Retriever):
+            return
+        queries = Queries.of(self.queries)
+        mask = np.ones(source.documents.row_limit, np.bool_)
+        mask[model.retrieve(queries, 1).rows] = False
+        try:
+            kept = model.retrieve(queries, 1, mask=mask)
+        except UsageError:
+            return
+        assert len(kept.rows) == len(queries)
+        assert mask[kept.rows].all()
+
+    def test_explains_its_scores(self) -> None:
+        """Where it gives evidence, the root of it is the score."""
+        model = self._model()
+        if not (isinstance(model, Explainer) and isinstance(model, Retriever)):
+            return
+        queries = Queries.of(self.queries)
+        found = model.retrieve(queries, 10)
+        for position in range(len(queries)):
+            rows, scores = found.at(position)
+            (evidence,) = model.explain(queries.take([position]), rows)
+            values = [root.value for root in evidence]
+            np.testing.assert_allclose(np.array(values, float), scores, rtol=max(self.tolerance, 1e-6))
 
     def test_rescores_the_same_rows(self) -> None:
         """Re-scoring keeps every candidate, re-sorted by the new scores."""

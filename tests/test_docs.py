@@ -39,7 +39,7 @@ def run_console(code: str, where: str) -> None:
     for line in re.findall(r"^\$ ((?:.*\\\n)*.*)$", code, re.MULTILINE):
         command = line.replace("\\\n", " ")
         done = subprocess.run(
-            ["bash", "-c", command], capture_output=True, text=True, timeout=180, env=environment, check=False
+            ["bash", "-c", command], capture_output=True, text=True, timeout=600, env=environment, check=False
         )
         assert done.returncode == 0, (
             f"{where}: {shlex.quote(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}"

@@ -354,3 +354,62 @@ def make() -> Callable[..., Any]:
     from tamis.engine import as_document
 
     return as_document
+
+
+# -- filters -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        "bm25",
+        "bm25?ties=docid",
+        "bm25?fields=body",
+        "ql?mu=20",
+        "bm25?fields=body&prf=rm3&fb_docs=3",
+        "ql?fields=body&prf=rocchio&gamma=0.15&fb_docs=3&fb_depth=9",
+    ],
+)
+def test_a_filtered_search_is_a_search_of_the_allowed_rows(tmp_path: Path, pipeline: str) -> None:
+    """Only allowed rows, and k of them: the scores are those of the whole collection, and no list is cut to them."""
+    words = ["drum", "sieve", "flour", "cook", "noise"]
+    documents = [
+        {"id": f"d{i}", "text": " ".join(words[(i * j) % 5] for j in range(1, 3 + i % 4)), "n": i} for i in range(60)
+    ]
+    with tamis.Index.create(tmp_path / "index", fields="title,body", filterable=("n",), threads=1) as index:
+        index.add(documents[:35])
+        index.add(documents[35:])
+        index.delete(["d50", "d51"])
+        text = "n >= 40 and n != 55 or n < 3"
+        allowed = {f"d{i}" for i in range(60) if (i >= 40 and i != 55) or i < 3} - {"d50", "d51"}
+        for k in (1, 4, 1000):
+            hits = index.rank("drum sieve", k, pipeline=pipeline, filter=text)["1"]
+            assert {hit.id for hit in hits} <= allowed
+            matching = index.rank("drum sieve", 1000, pipeline=pipeline, filter=text)["1"]
+            assert len(hits) == min(k, len(matching))
+            if "prf" in pipeline:  # feedback learns from allowed documents, so scores are its own
+                assert hits == matching[:k]
+                continue
+            free = [hit for hit in index.rank("drum sieve", 1000, pipeline=pipeline)["1"] if hit.id in allowed]
+            assert [(h.id, h.score) for h in hits] == [(h.id, h.score) for h in free[:k]]
+        assert index.rank("drum sieve", 5, pipeline=f"rrf({pipeline}, ql)", filter="n > 99")["1"] == []
+        found = index.search("drum sieve", 3, pipeline=pipeline, filter=text)
+        assert [hit.id for hit in found] == [hit.id for hit in matching[:3]]
+
+
+def test_filters_follow_the_generation(index: tamis.Index, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="keeps none"):
+        index.rank("sieve", filter="year > 2000")
+    with tamis.Index.create(tmp_path / "kept", filterable=("year", "tags"), threads=1) as kept:
+        kept.add(DOCUMENTS)
+        assert [hit.id for hit in kept.search("sieve drum", filter="year == 2021 or tags == 'music'")] == ["c", "b"]
+        kept.add([{"id": "e", "text": "sieve", "year": 2021}])
+        kept.delete(["b"])
+        assert [hit.id for hit in kept.search("sieve drum", filter="year == 2021")] == ["e"]
+        with pytest.raises(UsageError, match="row filter"):
+            kept.search("sieve", pipeline="bm25?engine=lucene", filter="year == 2021")
+
+
+def test_a_bare_lucene_index_has_nothing_to_filter(anserini_made: Path) -> None:
+    with tamis.open(anserini_made) as index, pytest.raises(UsageError, match="bare Lucene index"):
+        index.search("sieve", filter="year > 2000")

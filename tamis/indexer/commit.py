@@ -3,7 +3,7 @@
     segments    every new document segment is on the device under its final name
     deletes     the new deletion bitmaps are written
     lucene      Lucene has committed, with the new generation in its user data
-    parts       the postings of its new segments are exported and on the device
+    parts       the postings of its new segments are exported and on the device (encoded parts came with the change)
     hashed      size and hash of every new file are known
     published   the manifest is linked under its number: from here on the new generation is what readers open
     cleared     the job's folder is gone, and with it generations that nobody reads
@@ -16,7 +16,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from tamis.errors import CorruptIndexError
 from tamis.events import CommitStep, Finished, Listener, Started, Warned
 from tamis.files import storage_errors, sync_folder, write_array
 from tamis.indexer.documents import DocumentStore
+from tamis.indexer.encoded.entry import NOT_ENCODED, EncodedEntry, encoded_entries
+from tamis.indexer.encoded.job import part_files
 from tamis.indexer.garbage import collect
 from tamis.indexer.impact.shard import FILES
 from tamis.indexer.layout import (
@@ -58,6 +60,7 @@ class Change:
         counts: what is added to the running totals.
         source: an entry for the manifest's list of sources, or None.
         compacted: segments that replace all of the base's, when this is a compaction.
+        parts: encoded parts by name, brought up to the segments, their files on the device.
     """
 
     segments: Sequence[tuple[SegmentEntry, Mapping[str, FileEntry]]] = ()
@@ -66,6 +69,7 @@ class Change:
     counts: Mapping[str, int] | None = None
     source: Mapping[str, Any] | None = None
     compacted: bool = False
+    parts: Mapping[str, EncodedEntry] = field(default_factory=dict)
 
 
 def commit(folder: Path, base: Manifest, change: Change, *, listener: Listener) -> Manifest:
@@ -93,33 +97,68 @@ def _commit(folder: Path, base: Manifest, change: Change, listener: Listener) ->
     listener(CommitStep("lucene"))
     terms, shard_files = _export_terms(folder, base, part, listener)
     listener(CommitStep("parts"))
-    files = _describe(folder, base, change, kept, [f"{LUCENE}/{file}" for file in lucene_files] + shard_files)
+    encoded_files = [name for entry in change.parts.values() for name in part_files(folder, entry)]
+    lucene_names = [f"{LUCENE}/{file}" for file in lucene_files]
+    files = _describe(folder, base, change, kept, [*lucene_names, *shard_files, *encoded_files])
     listener(CommitStep("hashed"))
     counts = dict(base.counts)
     for name, value in (change.counts or {}).items():
         counts[name] = counts.get(name, 0) + value
+    encoded = {name: entry.to_json() for name, entry in change.parts.items()}
     manifest = replace(
-        base,
-        generation=generation,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        tamis=__version__,
+        _next(base),
+        changed=generation,
         next_row=max([base.next_row, *(entry.last_row + 1 for entry in segments)]),
         segments=segments,
-        parts={**{k: v for k, v in base.parts.items() if k != TERMS_PART}, "lucene": part, **terms},
+        parts={LUCENE: part, **terms, **encoded},
         counts=counts,
         sources=(*base.sources, change.source) if change.source is not None else base.sources,
         files=files,
     )
     check_counts(manifest, part)
     _warn_of_empty_fields(base, part, listener)
+    _publish(folder, manifest, listener, change.chunks)
+    return manifest
+
+
+def commit_parts(folder: Path, base: Manifest, parts: Mapping[str, EncodedEntry], *, listener: Listener) -> Manifest:
+    """Make the next generation out of the same documents with other encoded parts: `parts` are all that it will have.
+
+    Raises:
+        StorageError: the disk is full or refuses a write; the generation before is whole.
+    """
+    with storage_errors(folder):
+        listener(Started("commit", len(STEPS), "steps"))
+        for step in STEPS[:3]:  # documents, deletions and Lucene stay as they are
+            listener(CommitStep(step))
+        sync_folder(folder)
+        listener(CommitStep("parts"))
+        gone = {f"{PARTS}/{entry.id}/" for entry in encoded_entries(base.parts).values()}
+        files = {name: known for name, known in base.files.items() if not name.startswith(tuple(gone))}
+        for name in (name for entry in parts.values() for name in part_files(folder, entry)):
+            files[name] = base.files.get(name) or describe_file(folder / name)
+        listener(CommitStep("hashed"))
+        own = {name: part for name, part in base.parts.items() if part["kind"] in NOT_ENCODED}
+        entries = {**own, **{name: entry.to_json() for name, entry in parts.items()}}
+        manifest = replace(_next(base), parts=entries, files=files)
+        _publish(folder, manifest, listener)
+        return manifest
+
+
+def _next(base: Manifest) -> Manifest:
+    """The generation after `base`, so far with the same contents."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return replace(base, generation=base.generation + 1, created=now, tamis=__version__)
+
+
+def _publish(folder: Path, manifest: Manifest, listener: Listener, chunks: Sequence[Path] = ()) -> None:
     publish_manifest(folder, manifest)
     listener(CommitStep("published"))
-    for chunk in change.chunks:
+    for chunk in chunks:
         shutil.rmtree(chunk, ignore_errors=True)
     collect(folder, manifest)
     listener(CommitStep("cleared"))
     listener(Finished("commit"))
-    return manifest
 
 
 def _with_deletes(
@@ -203,10 +242,10 @@ def check_counts(manifest: Manifest, part: Mapping[str, Any]) -> None:
     Raises:
         CorruptIndexError: it does.
     """
-    for name, field in part["fields"].items():
-        if field["docs"] > manifest.rows:
+    for name, known in part["fields"].items():
+        if known["docs"] > manifest.rows:
             raise CorruptIndexError(
-                f"Lucene field {name!r} holds {field['docs']} documents, the segments only {manifest.rows} rows"
+                f"Lucene field {name!r} holds {known['docs']} documents, the segments only {manifest.rows} rows"
             )
 
 

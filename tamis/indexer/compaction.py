@@ -24,8 +24,8 @@ SEGMENT_BYTES = 256 << 20
 
 def compacted_segments(
     folder: Path, store: DocumentStore, job: Path, listener: Listener
-) -> Iterator[tuple[SegmentEntry, Mapping[str, FileEntry]]]:
-    """Write and yield segments that hold all live rows of `store`, with receipts in `job`."""
+) -> Iterator[tuple[SegmentEntry, Mapping[str, FileEntry], NDArray[np.int64]]]:
+    """Write and yield segments that hold all live rows of `store`, each with its files and its rows; receipts go into `job`."""
     receipts = Receipts(job / "receipts")
     listener(Started("compact", len(store), "rows"))
     for number, (tables, rows) in enumerate(_groups(store)):
@@ -38,7 +38,7 @@ def compacted_segments(
             entry, files = _write(folder, tables, rows)
             receipts.put(name, {"segment": asdict(entry), "files": {k: asdict(v) for k, v in files.items()}})
         listener(Advanced("compact", entry.rows))
-        yield entry, files
+        yield entry, files, rows
     listener(Finished("compact"))
 
 

@@ -152,10 +152,11 @@ class Manifest:
         created: UTC time, ISO 8601.
         tamis: version that wrote it.
         settings: what the index is.
+        changed: the generation that last changed the documents; those after it changed parts only.
         next_row: the row that the next document gets; rows are never reused.
         segments: document segments in row order.
         parts: what is built over them, by name; ``lucene`` holds the commit's file and its fields' statistics, ``terms`` the
-            shards of its postings.
+            shards of its postings; the others are encoded by models (`tamis.indexer.encoded.entry`).
         counts: running totals: documents, rows, deleted, empty, duplicates, replaced, skipped lines.
         sources: what was added: one entry a finished job with its fingerprint.
         files: path within the index → size and hash.
@@ -166,6 +167,7 @@ class Manifest:
     created: str
     tamis: str
     settings: Settings
+    changed: int = 0
     next_row: int = 0
     segments: tuple[SegmentEntry, ...] = ()
     parts: Mapping[str, Any] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tamis.errors import IndexVersionError, MissingResourceError
+from tamis.errors import MissingResourceError
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.layout import LUCENE, PARTS, WORK, Manifest
 
@@ -32,10 +32,12 @@ def open_part(folder: Path, name: str, manifest: Manifest, documents: DocumentSt
         statistics = {field: FieldStatistics(known["docs"], known["tokens"]) for field, known in counts.items()}
         analyzer = manifest.settings.analyzer
         return ImpactPart(folder / PARTS / entry["id"], entry, statistics, analyzer, fields, documents, threads)
-    raise IndexVersionError(
-        f"{folder}: part {name!r} is of kind {entry['kind']!r}, which this Tamis does not know: "
-        "upgrade with  pip install -U tamis"
-    )
+    from tamis.indexer.encoded.entry import EncodedEntry
+    from tamis.indexer.encoded.kinds import part_kind
+
+    kind = part_kind(entry["kind"])
+    encoded = EncodedEntry.from_json(entry)
+    return kind.open(encoded.folder(folder), name, encoded, documents, threads)
 
 
 def _hint(folder: Path, manifest: Manifest) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -194,7 +193,11 @@ def _metadata_text(document: Document) -> str:
 
 
 def typed_column(values: list[Any]) -> Any:
-    """A typed Arrow column: bool, int64, float64, list of strings, strings where kinds are mixed, null where all are missing."""
+    """A typed Arrow column: bool, int64, float64, string, list of strings, or null where all values are missing.
+
+    Whatever does not keep its meaning in one of these (values of several kinds, lists of other things than strings, objects) is
+    kept as text in a large_string column: its type says that the metadata are to be asked.
+    """
     import pyarrow as pa
 
     kinds = {type(value) for value in values if value is not None}
@@ -204,12 +207,13 @@ def typed_column(values: list[Any]) -> Any:
         return pa.array(values, pa.bool_())
     if kinds == {int} and all(-(1 << 63) <= v < 1 << 63 for v in values if v is not None):
         return pa.array(values, pa.int64())
-    if kinds <= {int, float} and all(abs(v) <= sys.float_info.max for v in values if v is not None):
-        return pa.array([None if v is None else float(v) for v in values], pa.float64())
-    if kinds == {list}:
-        lists = [None if v is None else [replace_surrogates(_field_text(i)) for i in v] for v in values]
+    if kinds <= {int, float} and all(type(v) is float or abs(v) <= 1 << 53 for v in values if v is not None):
+        return pa.array(values, pa.float64())
+    if kinds == {list} and all(type(item) is str for v in values if v is not None for item in v):
+        lists = [None if v is None else [replace_surrogates(item) for item in v] for v in values]
         return pa.array(lists, pa.list_(pa.string()))
-    return _strings([None if v is None else _field_text(v) for v in values])
+    texts = _strings([None if v is None else _field_text(v) for v in values])
+    return texts if kinds == {str} else texts.cast(pa.large_string())
 
 
 def _buffer_places(path: Path, pa: Any) -> dict[str, Any]:

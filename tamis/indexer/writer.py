@@ -1,4 +1,4 @@
-"""Changing an index: create, add, delete, compact. One writer at a time; readers keep their generation.
+"""Changing an index: create, add, delete, compact, and its encoded parts. One writer at a time; readers keep their generation.
 
 Every change ends in one commit (`tamis.indexer.commit`). A kill before it costs nothing that has a receipt; the next writer
 clears what a finished or abandoned job left.
@@ -17,16 +17,21 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tamis._version import __version__
 from tamis.data.document import Document
-from tamis.errors import CorruptIndexError, DataError, OutputExistsError
+from tamis.encoders.registry import open_encoder
+from tamis.errors import CorruptIndexError, DataError, MissingResourceError, OutputExistsError
 from tamis.events import Listener, ignore
 from tamis.executor import Executor, Threads
 from tamis.files import atomic_write, sha256_json, storage_errors, sync_folder
-from tamis.indexer.commit import Change, commit
+from tamis.indexer.commit import Change, commit, commit_parts
 from tamis.indexer.compaction import compacted_segments
 from tamis.indexer.documents import DocumentStore
+from tamis.indexer.encoded.entry import EncodedEntry, check_name, encoded_entries
+from tamis.indexer.encoded.job import EncodingJob, gather_shards
+from tamis.indexer.encoded.kinds import part_kind
 from tamis.indexer.garbage import clear_jobs, collect
 from tamis.indexer.jobs import Ingest
 from tamis.indexer.layout import (
@@ -35,6 +40,7 @@ from tamis.indexer.layout import (
     SEGMENTS,
     WORK,
     Manifest,
+    SegmentEntry,
     Settings,
     check_files,
     check_format,
@@ -216,14 +222,16 @@ class Writer:
         )
         try:
             ingest.run(stream, total=total)
-            return self._commit_ingest(ingest, fingerprint, identity)
+            return self._commit_ingest(ingest, store, fingerprint, identity)
         except BaseException:
             if identity is None:  # nobody can resume it
                 self.collect()
             raise
 
-    def _commit_ingest(self, ingest: Ingest, fingerprint: Mapping[str, Any] | None, identity: str | None) -> AddReport:
-        chunks = ingest.chunks
+    def _commit_ingest(
+        self, ingest: Ingest, store: DocumentStore, fingerprint: Mapping[str, Any] | None, identity: str | None
+    ) -> AddReport:
+        chunks, replaced = ingest.chunks, ingest.replaced_rows()
         totals = {
             "documents": sum(chunk.segment.documents for chunk in chunks),
             "rows": sum(chunk.segment.rows for chunk in chunks),
@@ -234,8 +242,9 @@ class Writer:
         change = Change(
             segments=[(chunk.segment, chunk.files) for chunk in chunks],
             chunks=[ingest.lucene_folder(chunk.number) for chunk in chunks],
-            deleted=ingest.replaced_rows(),
+            deleted=replaced,
             counts=totals,
+            parts=self._encoded(ingest.folder, store, replaced, [chunk.segment for chunk in chunks]),
             source={
                 "identity": identity,
                 "generation": self.manifest.generation + 1,
@@ -255,10 +264,79 @@ class Writer:
             replaced=totals["replaced"],
         )
 
+    # -- parts -----------------------------------------------------------------------------------------------------
+
+    def add_part(self, name: str, kind: str, encoder: Any, options: Mapping[str, Any]) -> EncodedEntry:
+        """Encode all documents with a model and keep what it makes as a part; later documents are encoded as they come.
+
+        An interrupted call, made again, encodes what is missing.
+
+        Args:
+            name: of the part.
+            kind: see `tamis.indexer.encoded.kinds`.
+            encoder: the model.
+            options: the part-scope options.
+
+        Raises:
+            OutputExistsError: the index has a part of that name that was made otherwise.
+            UsageError: the name or the options cannot be.
+        """
+        entries = encoded_entries(self.manifest.parts)
+        identity = encoder.identity
+        if known := entries.get(check_name(name)):
+            if (known.kind, known.fingerprint, dict(known.options)) == (kind, identity.fingerprint, dict(options)):
+                return known
+            raise OutputExistsError(
+                f"{self.folder} has a part {name!r} already ({known.address}): choose another name, as in  --part "
+                f"NAME={identity.address} , or drop it first with  tamis drop-part {self.folder} {name}"
+            )
+        new = EncodedEntry.new(self.manifest.index, name, kind, identity, options, self.manifest.generation)
+        new = new.with_facts(part_kind(kind).facts(encoder, options))
+        job = f"part-{new.id}"
+        clear_jobs(self.folder, keep=job)
+        store = DocumentStore(self.folder, self.manifest)
+        work = EncodingJob(
+            self.folder, self.folder / WORK / job, open_encoder=lambda address: encoder, listener=self._listener
+        )
+        with storage_errors(self.folder):
+            new = work.run(name, new, self.manifest.segments, store.live)
+            parts = {**entries, name: new}
+            self.manifest = commit_parts(self.folder, self.manifest, parts, listener=self._listener)
+        shutil.rmtree(self.folder / WORK / job, ignore_errors=True)
+        return new
+
+    def drop_part(self, name: str) -> None:
+        """Take an encoded part out of the index.
+
+        Raises:
+            MissingResourceError: the index has none of that name.
+            UsageError: it is one of the index's own parts.
+        """
+        entries = encoded_entries(self.manifest.parts)
+        if check_name(name) not in entries:
+            held = ", ".join(entries) or "none"
+            raise MissingResourceError(f"{self.folder} has no part {name!r}; parts that can be dropped: {held}")
+        del entries[name]
+        self.manifest = commit_parts(self.folder, self.manifest, entries, listener=self._listener)
+
+    def _encoded(
+        self, job: Path, store: DocumentStore, deleted: NDArray[np.int64], added: Sequence[SegmentEntry]
+    ) -> dict[str, EncodedEntry]:
+        """Return all encoded parts, brought up to the segments of the next generation."""
+        entries = encoded_entries(self.manifest.parts)
+        if not entries:
+            return {}
+        live = np.ones(store.manifest.rows, np.bool_) if store.live is None else store.live.copy()
+        live[store.positions_of(deleted)] = False
+        live = np.concatenate([live, np.ones(sum(entry.rows for entry in added), np.bool_)])
+        work = EncodingJob(self.folder, job, open_encoder=open_encoder, listener=self._listener)
+        segments = (*self.manifest.segments, *added)
+        return {name: work.run(name, entry, segments, live) for name, entry in entries.items()}
+
     def _holds_just(self, identity: str) -> bool:
-        """Whether the newest generation was made by adding this very corpus."""
+        """Whether adding this very corpus was the last change of the documents."""
         last = self.manifest.sources[-1] if self.manifest.sources else {}
-        return last.get("identity") == identity and last.get("generation") == self.manifest.generation
+        return last.get("identity") == identity and last.get("generation") == self.manifest.changed
 
     def delete(self, ids: Sequence[str]) -> DeleteReport:
         """Delete documents by id, with all their rows; unknown ids are reported, not an error."""
@@ -269,7 +347,8 @@ class Writer:
         missing = tuple(doc_id for doc_id, rows in zip(wanted, found, strict=True) if not len(rows))
         rows = np.concatenate([*found, np.zeros(0, np.int64)])
         if len(rows):
-            change = Change(deleted=rows, counts={"deleted": len(rows)})
+            parts = encoded_entries(self.manifest.parts)
+            change = Change(deleted=rows, counts={"deleted": len(rows)}, parts=parts)
             self.manifest = commit(self.folder, self.manifest, change, listener=self._listener)
         return DeleteReport(self.manifest.generation, len(rows), missing)
 
@@ -281,8 +360,12 @@ class Writer:
             return self.manifest
         job = self.folder / WORK / f"compact-{self.manifest.generation}"
         with storage_errors(self.folder):
-            segments = list(compacted_segments(self.folder, store, job, self._listener))
-            change = Change(segments=segments, compacted=True)
+            compacted = list(compacted_segments(self.folder, store, job, self._listener))
+            sources = [(entry, _sources(store, rows)) for entry, _, rows in compacted]
+            entries = encoded_entries(self.manifest.parts)
+            parts = {name: gather_shards(self.folder, entry, sources) for name, entry in entries.items()}
+            segments = [(entry, files) for entry, files, _ in compacted]
+            change = Change(segments=segments, compacted=True, parts=parts)
             self.manifest = commit(self.folder, self.manifest, change, listener=self._listener)
         shutil.rmtree(job, ignore_errors=True)
         return self.manifest
@@ -291,6 +374,11 @@ class Writer:
         """Remove what no generation needs (`tamis.indexer.garbage`)."""
         clear_jobs(self.folder)
         return collect(self.folder, self.manifest)
+
+
+def _sources(store: DocumentStore, rows: NDArray[np.int64]) -> list[tuple[str, NDArray[np.int64]]]:
+    """Where ascending rows lie: (segment's id, positions in it)."""
+    return [(store.manifest.segments[number].id, places) for number, places in store.by_segment(rows)]
 
 
 def _not_empty(documents: Iterable[Document]) -> Iterator[Document]:

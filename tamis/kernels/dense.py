@@ -32,7 +32,7 @@ from tamis.kernels.searching import Hits
 Masks = Sequence["NDArray[np.uint8] | None"]
 
 BATCH = 6
-"""From this many queries on, BLAS is faster than one scan a query (measured at 1 M x 384)."""
+"""From this many queries on, all go through BLAS; an estimate, which changes time and not results."""
 
 OVERSAMPLE: dict[CodeKind, tuple[int, int]] = {"bf16": (2, 20), "int8": (3, 30), "bit": (40, 400)}
 """Candidates of the first pass for each kind: k times the first number, and at least the second (benchmarks/dense.py)."""
@@ -362,7 +362,7 @@ class _Block:
 @cache
 def _controller() -> Any:
     try:
-        from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+        from threadpoolctl import ThreadpoolController
     except ModuleNotFoundError:  # it comes with scikit-learn, which not every installation holds
         return None
     return ThreadpoolController()

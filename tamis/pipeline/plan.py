@@ -173,6 +173,8 @@ class _Planner:
             reads = (flow.queries,) if flow.ranking is None else (flow.queries, flow.ranking)
             return replace(flow, queries=self.add(Rewrite(reads, stage)))
         if isinstance(found, Rescorer):
+            if (reason := getattr(found, "cannot_retrieve", None)) is not None:
+                raise reason
             raise UsageError(
                 f"{name} re-scores candidates: put a retriever before it, for example bm25 % 100 >> {name}"
             )

@@ -32,7 +32,7 @@ from tamis.pipeline.steps import (
 )
 from tamis.ranking import Queries, Ranking, State, check_k
 from tamis.retrievers import fusion
-from tamis.stages import PartSource, Rescorer, RowMask
+from tamis.stages import PartSource, Rescorer, RowMask, SearchingRescorer
 
 BATCH = 512
 """Queries handed to a stage at a time: enough for its batches and threads, few enough for progress to be seen."""
@@ -137,6 +137,15 @@ class Runner:
                     work.done[i] = None
         return [work.ranking(i) for i in plan.outputs]
 
+    def trace(self, plan: Plan, queries: Queries, *, mask: RowMask | None = None) -> list[Queries | Ranking]:
+        """Run a plan and return the result of every step."""
+        work = _Work(queries, mask, ignore, self.batch)
+        results = []
+        for step in plan.steps:
+            results.append(work.run(step))
+            work.done.append(results[-1])
+        return results
+
 
 class _Work:
     """The results of the steps so far."""
@@ -197,12 +206,14 @@ class _Work:
         return _join(parts)
 
     def rescore(self, stage: Stage, queries: Queries, ranking: Ranking, limit: int | None) -> Ranking:
+        searches = self.mask is not None and isinstance(stage.object, SearchingRescorer)
+        scorer = _Within(stage.object, self.mask) if searches else stage.object
         self.listener(Started(stage.name, len(queries), "queries"))
         parts = []
         for span in self.spans:
             whole = len(span) == len(queries)
             part, candidates = (queries, ranking) if whole else (queries.take(span), ranking.take(span))
-            scored = rescore_top(stage.object, part, candidates, limit, name=stage.name)
+            scored = rescore_top(scorer, part, candidates, limit, name=stage.name)
             parts.append(scored)
             self.listener(Advanced(stage.name, len(span)))
         self.listener(Finished(stage.name))
@@ -216,6 +227,16 @@ class _Work:
         self.listener(Advanced(stage.name, size))
         self.listener(Finished(stage.name))
         return rewritten
+
+
+class _Within:
+    """A rescorer whose own search keeps to a mask."""
+
+    def __init__(self, stage: SearchingRescorer, mask: Any) -> None:
+        self._stage, self._mask = stage, mask
+
+    def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
+        return self._stage.rescore_within(queries, ranking, self._mask)
 
 
 def rescore_top(

@@ -73,6 +73,16 @@ class LuceneRetriever:
         lists = self._part.map(score, range(len(queries)))
         return Ranking.from_lists(ranking.space, ranking.query_ids, lists, sort=True, partial=ranking.partial.tolist())
 
+    def rescore_within(self, queries: Queries, ranking: Ranking, mask: RowMask) -> Ranking:
+        """Like `rescore`.
+
+        Raises:
+            UsageError: with feedback, whose search Lucene cannot keep to a mask.
+        """
+        if self._feedback is not None:
+            raise UsageError("Lucene cannot be given a row filter from Python: leave engine=lucene, or prf=, out")
+        return self.rescore(queries, ranking)
+
     def _search(self, queries: Queries, position: int, k: int) -> tuple[Any, Any]:
         query = self._query(queries, position)
         docs, scores = self._reader.search(query, k, self._model, ties=self._ties)

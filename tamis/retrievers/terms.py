@@ -7,6 +7,7 @@ summed in double precision and rounded once, or once a field where a field has a
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,11 @@ from tamis.kernels import Queries as KernelQueries
 from tamis.kernels.searching import Hits
 from tamis.ranking import Queries, Ranking, check_k
 from tamis.retrievers.feedback import FeedbackOptions, expand
-from tamis.retrievers.similarity import Similarity, Tables, TermWeight
-from tamis.stages import RowMask
+from tamis.retrievers.similarity import Similarity, Tables, TermWeight, decoded_lengths
+from tamis.stages import Evidence, RowMask
+
+_Masks = Sequence[NDArray[np.uint8] | None]
+"""The kernel's mask of every shard."""
 
 _TABLE_BYTES = 64 << 20
 _TIE_SLACK = 64
@@ -39,7 +43,7 @@ class Clause:
 
 
 class TermRetriever:
-    """A `Retriever` and `Rescorer` over an impact part.
+    """A `Retriever`, `Rescorer` and `Explainer` over an impact part.
 
     Args:
         part: the part.
@@ -80,16 +84,23 @@ class TermRetriever:
         part = self._part
         deadline = None if self._deadline is None else time.monotonic() + self._deadline
         masks = part.live_bitmaps if mask is None else part.bitmaps(part.allowed(mask))
-        found = self._search(self._clauses(queries), k, masks, deadline)
+        found = self._search(self._clauses(queries, masks), k, masks, deadline)
         rows, scores = part.documents.rows_at(found.docs), found.scores.astype(np.float64)
         return Ranking(part.documents, queries.ids, found.offsets, rows, scores, found.partial)
 
     def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
         """Return `ranking` with this model's scores; a row that a query does not match scores 0."""
+        return self._rescore(queries, ranking, self._part.live_bitmaps)
+
+    def rescore_within(self, queries: Queries, ranking: Ranking, mask: RowMask) -> Ranking:
+        """Like `rescore`; feedback learns from the rows of `mask` alone."""
+        return self._rescore(queries, ranking, self._part.bitmaps(self._part.allowed(mask)))
+
+    def _rescore(self, queries: Queries, ranking: Ranking, masks: _Masks) -> Ranking:
         part = self._part
         ranking.require_space(part.documents)
         lists = []
-        for i, clauses in enumerate(self._clauses(queries)):
+        for i, clauses in enumerate(self._clauses(queries, masks)):
             rows, _ = ranking.at(i)
             positions, scores = part.documents.positions_of(rows), np.zeros(len(rows))
             if len(rows) and clauses:
@@ -104,16 +115,76 @@ class TermRetriever:
             lists.append((rows, scores))
         return Ranking.from_lists(ranking.space, ranking.query_ids, lists, sort=True, partial=ranking.partial.tolist())
 
+    def explain(
+        self, queries: Queries, rows: NDArray[np.int64], *, mask: RowMask | None = None
+    ) -> list[list[Evidence]]:
+        """Return each term's contribution; see `tamis.stages.Explainer`.
+
+        Details of a term: ``field``, ``tf`` in the row, ``df``, ``length`` of the field as scoring sees it, ``weight`` in the
+        query, and ``from``: the query or the feedback.
+        """
+        part = self._part
+        masks = part.live_bitmaps if mask is None else part.bitmaps(part.allowed(mask))
+        positions = part.documents.positions_of(rows).tolist()
+        found = []
+        for i, clauses in enumerate(self._clauses(queries, masks)):
+            own = self._own_terms(queries, i)
+            held = {clause.term.text for clause in clauses}
+            absent = [text for text in own if text not in held]
+            notes = (f"in no document: {', '.join(absent)}",) if absent else ()
+            found.append([self._evidence(clauses, own, position, notes) for position in positions])
+        return found
+
+    def _own_terms(self, queries: Queries, position: int) -> list[str]:
+        if queries.terms is not None:
+            return list(queries.terms[position])
+        return list(_counts(self._part.analyzer.terms(queries.texts[position])))
+
+    def _evidence(
+        self, clauses: Sequence[Clause], own: Sequence[str], position: int, notes: tuple[str, ...]
+    ) -> Evidence:
+        part = self._part
+        number = bisect_right(part.starts, position) - 1
+        shard, tables = part.shards[number], self._shards[number]
+        children, groups = [], dict[int, float]()
+        for clause in clauses:
+            term = clause.term
+            code = shard.code(term.numbers[number], position - part.starts[number])
+            value, tf, length = 0.0, 0, None
+            if code is not None:
+                frequencies, lengths = shard.pairs
+                tf, length = int(frequencies[code]), int(decoded_lengths()[lengths[code]])
+                value = float(tables.row(term, clause.boost)[code])
+                groups[clause.group] = groups.get(clause.group, 0.0) + value
+            details = {
+                "field": term.field,
+                "tf": tf,
+                "df": term.frequency,
+                "length": length,
+                "weight": clause.boost,
+                "from": "query" if term.text in own else "feedback",
+            }
+            children.append(Evidence(term.text, value, details))
+        children.sort(key=lambda child: -(child.value or 0.0))
+        grouped = any(weight != 1 for weight in self._fields.values())
+        # a field with a weight is a group, whose sum Lucene rounds before it adds it
+        total = sum(float(np.float32(value)) if grouped else value for value in groups.values())
+        matched = f"{sum(child.details['tf'] > 0 for child in children)} of {len(children)} terms"
+        if not groups:
+            return Evidence(matched, None, {}, tuple(children), ("no term of the query occurs in it", *notes))
+        return Evidence(matched, float(np.float32(total)), {}, tuple(children), notes)
+
     def expanded_terms(self, text: str) -> dict[str, float]:
         """Return the weighted terms that a query text becomes."""
         tokens = self._part.analyzer.terms(text)
         if self._feedback is None:
             return {token: float(count) for token, count in _counts(tokens).items()}
-        return self._expanded([tokens], [self._plain(tokens)])[0]
+        return self._expanded([tokens], [self._plain(tokens)], self._part.live_bitmaps)[0]
 
     # -- queries ---------------------------------------------------------------------------------------------------
 
-    def _clauses(self, queries: Queries) -> list[list[Clause]]:
+    def _clauses(self, queries: Queries, masks: _Masks) -> list[list[Clause]]:
+        """The terms that queries become; `masks` are those of the documents that feedback may learn from."""
         if queries.terms is not None:
             return [self._weighted(terms, self._fields) for terms in queries.terms]
         tokens = [self._part.analyzer.terms(text) for text in queries.texts]
@@ -121,7 +192,7 @@ class TermRetriever:
         if self._feedback is None:
             return plain
         field = {self._feedback.field: 1.0}
-        return [self._weighted(terms, field) for terms in self._expanded(tokens, plain)]
+        return [self._weighted(terms, field) for terms in self._expanded(tokens, plain, masks)]
 
     def _plain(self, tokens: Sequence[str]) -> list[Clause]:
         """A bag of words over the fields, as Anserini builds it: a field of weight 1 is no group of its own in Lucene."""
@@ -146,10 +217,12 @@ class TermRetriever:
                     clauses.append(Clause(term, float(np.float32(weight * field_weight)), len(clauses)))
         return clauses
 
-    def _expanded(self, tokens: Sequence[Sequence[str]], plain: Sequence[list[Clause]]) -> list[dict[str, float]]:
+    def _expanded(
+        self, tokens: Sequence[Sequence[str]], plain: Sequence[list[Clause]], masks: _Masks
+    ) -> list[dict[str, float]]:
         feedback = self._feedback
         assert feedback is not None  # noqa: S101 - the callers looked
-        found = self._search(plain, feedback.depth, self._part.live_bitmaps, None)
+        found = self._search(plain, feedback.depth, masks, None)
         return [expand(self._vectors, words, *found[i], feedback) for i, words in enumerate(tokens)]
 
     # -- searching -------------------------------------------------------------------------------------------------
@@ -158,7 +231,7 @@ class TermRetriever:
         self,
         clauses: Sequence[list[Clause]],
         k: int,
-        masks: Sequence[NDArray[np.uint8] | None],
+        masks: _Masks,
         deadline: float | None,
     ) -> Hits:
         if self._ties == "docid":
@@ -170,7 +243,7 @@ class TermRetriever:
         self,
         clauses: Sequence[list[Clause]],
         k: int,
-        masks: Sequence[NDArray[np.uint8] | None],
+        masks: _Masks,
         deadline: float | None,
     ) -> Hits:
         """Equal scores by ascending id: all that tie with the k-th are fetched, then ordered."""
@@ -232,7 +305,7 @@ class _ShardTables:
                     rows.append(places.setdefault((clause.term, clause.boost), len(places)))
                     groups.append(clause.group)
             offsets[i + 1] = len(terms)
-        tables = [self._row(term, boost) for term, boost in places]
+        tables = [self.row(term, boost) for term, boost in places]
         width = max(self._part.shards[number].entry.codes, 1)
         return KernelQueries(
             offsets,
@@ -242,7 +315,8 @@ class _ShardTables:
             groups=np.array(groups, np.int32) if self._grouped else None,
         )
 
-    def _row(self, term: Term, boost: float) -> NDArray[np.float32]:
+    def row(self, term: Term, boost: float) -> NDArray[np.float32]:
+        """Return what each code of a term contributes."""
         key = (term, boost)
         row = self._rows.get(key)
         if row is None:

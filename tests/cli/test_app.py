@@ -37,7 +37,8 @@ def test_without_arguments_it_helps(tamis):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_static_help_is_the_commands_own(name, tamis):
-    function = getattr(import_module(f"tamis.cli.{name}"), name)
+    module = name.replace("-", "_")
+    function = getattr(import_module(f"tamis.cli.{module}"), module)
     assert inspect.getdoc(function).splitlines()[0] == COMMANDS[name]
     shown = tamis(name, "--help")
     assert shown.code == 0

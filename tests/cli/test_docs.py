@@ -13,7 +13,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text("utf-
 
 
 def test_every_command_has_an_example():
-    assert set(re.findall(r"^\$ tamis (\w+)", PAGE, re.MULTILINE)) == set(COMMANDS)
+    assert set(re.findall(r"^\$ tamis ([\w-]+)", PAGE, re.MULTILINE)) == set(COMMANDS)
 
 
 def test_the_exit_codes_are_those_of_the_program():

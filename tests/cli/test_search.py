@@ -142,3 +142,31 @@ def test_a_bare_lucene_index_is_searched(built, tamis):
     done = tamis("search", Path(built.index) / "lucene", "drum sieve", "-k", "1")
     assert done.code == 0
     assert "sieve" in done.out
+
+
+# -- filters -------------------------------------------------------------------------------------------------------
+
+
+def test_a_filter_is_honoured_and_told(built, tamis, tmp_path):
+    done = tamis("search", built.index, "sieve", "-k", "1", "--filter", "year>=2020 and not year==2021", "--json")
+    assert [hit["id"] for hit in done.envelope["results"]] == ["cat"]
+    assert done.envelope["resolved"]["filter"] == "year >= 2020 and not year == 2021"
+    assert tamis("search", built.index, "sieve", "--json").envelope["resolved"]["filter"] is None
+    run = tmp_path / "f.run"
+    assert tamis("search", built.index, "--topics", built.topics, "--filter", "year < 2000", "-o", str(run)).code == 0
+    assert {line.split()[2] for line in run.read_text().splitlines()} == {"sieve"}
+    assert json.loads((tmp_path / "f.run.json").read_text())["manifest"]["filter"] == "year < 2000"
+
+
+def test_filters_that_are_refused(built, tamis):
+    bad = tamis("search", built.index, "sieve", "--filter", "year = 2020")
+    assert bad.code == 2
+    assert "equality is written ==" in bad.err
+    assert "\n       ^" in bad.err
+    unknown = tamis("search", built.index, "sieve", "--filter", "lang == 'en'")
+    assert unknown.code == 2
+    assert "this index keeps 'year'" in unknown.err
+    assert "--filterable year,lang" in unknown.err
+    lucene = tamis("search", built.index, "sieve", "--filter", "year > 1", "--pipeline", "bm25?engine=lucene")
+    assert lucene.code == 2
+    assert "Lucene cannot be given a row filter" in lucene.err

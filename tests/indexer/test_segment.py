@@ -112,14 +112,17 @@ def test_ids_whose_hashes_collide_are_told_apart(tmp_path: Path, monkeypatch: py
         ([1, None, 2], pa.int64(), [1, None, 2]),
         ([-(1 << 63), (1 << 63) - 1], pa.int64(), [-(1 << 63), (1 << 63) - 1]),
         ([1, 2.5, None], pa.float64(), [1.0, 2.5, None]),
-        ([1 << 70], pa.float64(), [float(1 << 70)]),
-        ([10**400, 1], pa.string(), [str(10**400), "1"]),
+        ([1 << 70], pa.large_string(), [str(1 << 70)]),
+        ([(1 << 53) + 1, 0.5], pa.large_string(), [str((1 << 53) + 1), "0.5"]),
+        ([10**400, 1], pa.large_string(), [str(10**400), "1"]),
         ([True, None, False], pa.bool_(), [True, None, False]),
         (["a", None], pa.string(), ["a", None]),
-        ([["a", 1], None, []], pa.list_(pa.string()), [["a", "1"], None, []]),
-        ([1, "a", None], pa.string(), ["1", "a", None]),
-        ([True, 1], pa.string(), ["True", "1"]),
-        ([["a", "b"], "c"], pa.string(), ["a b", "c"]),
+        ([["a", "b"], None, []], pa.list_(pa.string()), [["a", "b"], None, []]),
+        ([["a", 1], None, []], pa.large_string(), ["a 1", None, ""]),
+        ([1, "a", None], pa.large_string(), ["1", "a", None]),
+        ([True, 1], pa.large_string(), ["True", "1"]),
+        ([["a", "b"], "c"], pa.large_string(), ["a b", "c"]),
+        ([{"a": 1}], pa.large_string(), ["{'a': 1}"]),
         ([None, None], pa.null(), [None, None]),
         ([], pa.null(), []),
     ],
@@ -147,7 +150,7 @@ def test_segments_that_typed_a_column_differently_are_compacted(tmp_path: Path) 
                 {"id": f"{part}-{i}", "text": "x", "k": v, "n": i if part else 0.5} for i, v in enumerate(given_values)
             )
         types = [segment.table().schema.field("filter:k").type for segment in index.documents.segments()]
-        assert types == [pa.int64(), pa.null(), pa.string(), pa.float64(), pa.string()]
+        assert types == [pa.int64(), pa.null(), pa.string(), pa.float64(), pa.large_string()]
         index.delete(["0-1"])
         index.compact()
         (segment,) = index.documents.segments()

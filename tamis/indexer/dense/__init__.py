@@ -1,1 +1,1 @@
-"""Dense parts: one vector a document, searched by scanning, by short codes, or through faiss."""
+"""Dense parts: one vector a row, searched exactly, through a quantised first pass, or through an approximate faiss index."""

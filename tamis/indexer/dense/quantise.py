@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.errors import CorruptIndexError, MissingResourceError, UsageError
-from tamis.files import atomic_write
+from tamis.files import atomic_write, write_array
 from tamis.kernels.codes import (
     MAX_DIMENSIONS,
     CodeKind,
@@ -76,8 +76,7 @@ def build_codes(vectors: NDArray[Any], kind: str, out: Path | str, *, seed: int 
 
     files = [_write(folder, known, "codes", np.dtype(np.uint64), (n, words(dim)), vectors, encode)]
     for name, array in (("factors", factors), ("centre", centre), ("rotation", rotation)):
-        with atomic_write(_path(folder, known, name)) as handle:
-            np.save(handle, array)
+        write_array(_path(folder, known, name), array)
         files.append(_path(folder, known, name))
     return files
 

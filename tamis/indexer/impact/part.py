@@ -39,11 +39,13 @@ class Term:
 
     Attributes:
         field: its field.
+        text: the term.
         numbers: its number in every shard, -1 where the shard lacks it.
         frequency: documents that hold it.
     """
 
     field: str
+    text: str
     numbers: tuple[int, ...]
     frequency: int
 
@@ -100,7 +102,7 @@ class ImpactPart:
         if number is not None:
             numbers = [int(shard.vocabulary.find([key_of(number, text)])[0]) for shard in self.shards]
             frequency = sum(shard.frequency(n) for shard, n in zip(self.shards, numbers, strict=True) if n >= 0)
-            found = Term(field, tuple(numbers), frequency) if frequency else None
+            found = Term(field, text, tuple(numbers), frequency) if frequency else None
         with self._lock:
             if len(self._terms) >= _REMEMBERED:
                 self._terms.clear()

@@ -117,3 +117,15 @@ class ImpactShard:
         assert codes is not None  # noqa: S101 - shards of this kind have codes
         counts = np.bincount(codes[starts[term] : starts[term + 1]], minlength=1)
         return int(counts @ self.pairs[0][: len(counts)])
+
+    def code(self, term: int, doc: int) -> int | None:
+        """Return the code of a posting, None where the document does not hold the term or the shard lacks it (-1)."""
+        if term < 0:
+            return None
+        postings = self.postings
+        assert postings.codes is not None  # noqa: S101 - shards of this kind have codes
+        docs = postings.documents(term, term + 1)
+        place = int(np.searchsorted(docs, doc))
+        if place == len(docs) or docs[place] != doc:
+            return None
+        return int(postings.codes[int(postings.starts[term]) + place])

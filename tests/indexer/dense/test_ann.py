@@ -11,7 +11,6 @@ import pytest
 from tamis.errors import CorruptIndexError, DataError, MissingResourceError, UsageError
 from tamis.indexer.dense import ann as module
 from tamis.indexer.dense.ann import Ann, build_ann, choose_factory, make_index, open_ann
-from tamis.indexer.dense.device import TorchFlat, check_device, faiss_to_device
 from tamis.indexer.dense.recall import perturbed_queries, recall_of
 from tamis.kernels.codes import to_bfloat16
 from tamis.kernels.dense import search_flat
@@ -161,29 +160,3 @@ def test_errors(rows: np.ndarray[Any, Any], tmp_path: Path) -> None:
     path.write_bytes(b"nonsense")
     with pytest.raises(CorruptIndexError, match="build the faiss index again"):
         open_ann(path)
-
-
-@pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16"])
-def test_torch_gives_the_same_hits(kind: str, rows: np.ndarray[Any, Any]) -> None:
-    stored = to_bfloat16(rows) if kind == "bfloat16" else rows.astype(kind)
-    arrays = [stored[:900], stored[900:]]
-    queries = perturbed_queries(rows, 10, 3)
-    masks = [None, np.packbits(np.arange(1100) % 3 == 0, bitorder="little")]
-    for mask in (None, masks):
-        found, wanted = (
-            TorchFlat(arrays, "cpu").search(queries, 20, mask=mask),
-            search_flat(arrays, queries, 20, mask=mask),
-        )
-        assert found.docs.tolist() == wanted.docs.tolist()
-        assert found.scores.tobytes() == wanted.scores.tobytes()
-
-
-def test_devices_that_are_not_there() -> None:
-    torch = pytest.importorskip("torch")
-    with pytest.raises(UsageError, match="unknown to torch"):
-        check_device("gpu")
-    with pytest.raises(UsageError, match="CUDA devices"):
-        check_device(f"cuda:{torch.cuda.device_count()}")
-    if not hasattr(faiss, "StandardGpuResources"):
-        with pytest.raises(UsageError, match="faiss-gpu"):
-            faiss_to_device(faiss.IndexFlatIP(4))

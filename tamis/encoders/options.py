@@ -1,0 +1,64 @@
+"""Options that families of encoders share, declared once; light enough to be looked at without loading a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tamis.families import option
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class NumericOptions:
+    """Where and in what precision a model runs."""
+
+    dtype: str = option("float32", "precision of matrix products", scope="model", choices=DTYPES)
+    device: str = option("auto", "cpu, cuda, cuda:1, mps; auto takes an accelerator if there is one")
+
+
+@dataclass(frozen=True)
+class DenseOptions(NumericOptions):
+    """Model options of ``dense``; what is not given is the checkpoint's own."""
+
+    max_length: int | None = option(None, "tokens that are read of a text", scope="model", ge=2)
+    pooling: str | None = option(None, "how token states become one vector", scope="model")
+    similarity: str | None = option(None, "cosine or dot", scope="model", choices=("cosine", "dot"))
+    prompt: str | None = option(None, "what is put before a document", scope="model")
+    query_prompt: str | None = option(None, "what is put before a query", scope="model")
+
+
+@dataclass(frozen=True)
+class LengthOptions(NumericOptions):
+    """Model options of encoders whose input is settled but for its length."""
+
+    max_length: int | None = option(None, "tokens that are read of a document", scope="model", ge=8)
+
+
+@dataclass(frozen=True)
+class PairOptions(LengthOptions):
+    """Model options of encoders with a checkpoint a side."""
+
+    query: str | None = option(None, "the query encoder, where its name does not follow", scope="model")
+
+
+@dataclass(frozen=True)
+class VectorsOptions:
+    """Options of ``vectors``."""
+
+    ids: str | None = option(None, "file of ids, one a line; the array's name with .ids if not given", scope="model")
+    similarity: str = option("dot", "dot, or cosine", scope="model", choices=("cosine", "dot"))
+
+
+@dataclass(frozen=True)
+class SparOptions(PairOptions):
+    """Model options of ``spar``."""
+
+    base: str | None = option(None, "address of the retriever that the lexical model joins", scope="model")
+
+
+@dataclass(frozen=True)
+class ColbertOptions(LengthOptions):
+    """Model options of ``colbert``; what is not given is the checkpoint's own."""
+
+    query_length: int | None = option(None, "tokens that a query is filled to", scope="model", ge=4)

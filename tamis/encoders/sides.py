@@ -1,0 +1,92 @@
+"""Encoders of two transformers, one a side, whose vector is a token's last state: DPR and what is shaped like it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tamis.encoders.base import ModelIdentity
+from tamis.encoders.batching import Numerics
+from tamis.encoders.checkpoints import find_checkpoint
+from tamis.encoders.text import Tokenizer
+from tamis.encoders.transformer import DenseTransformer
+from tamis.errors import ModelError, UsageError
+
+
+class TwoSided(DenseTransformer):
+    """A `DenseTransformer` whose vector is the last state of [CLS], by another transformer for each side.
+
+    Args:
+        identity: of the pair.
+        numerics: where and how it runs.
+        document: transformer of the documents.
+        query: transformer of the queries.
+        tokenizers: of documents and of queries.
+        max_lengths: tokens that are read of a document and of a query.
+    """
+
+    def __init__(
+        self,
+        identity: ModelIdentity,
+        numerics: Numerics,
+        document: nn.Module,
+        query: nn.Module,
+        tokenizers: tuple[Tokenizer, Tokenizer],
+        max_lengths: tuple[int, int],
+    ) -> None:
+        width = int(document.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        if width != int(query.config.hidden_size):  # type: ignore[union-attr, arg-type]
+            raise ModelError(f"{identity.address}: queries and documents have vectors of different lengths")
+        super().__init__(identity, numerics, width, "dot")
+        self.document, self.query = document, query
+        self.tokenizers, self.max_lengths = tokenizers, max_lengths
+
+    def forward(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        types: torch.Tensor | None = None,
+        *,
+        side: str = "document",
+    ) -> torch.Tensor:
+        """Return the last state of the first token; see `DenseTransformer.forward`."""
+        transformer = self.query if side == "query" else self.document
+        given = {} if types is None else {"token_type_ids": types}
+        states: torch.Tensor = transformer(input_ids=ids, attention_mask=mask, **given).last_hidden_state
+        return states[:, 0].float()
+
+    @property
+    def pad(self) -> int:
+        """Id of the padding token."""
+        return self.tokenizers[0].pad
+
+
+def find_pair(
+    identifier: str, revision: str | None, query: str | None, patterns: Sequence[tuple[str, str]]
+) -> tuple[Path, Path]:
+    """Return the folders of the document's and the query's checkpoint.
+
+    Args:
+        identifier: of the document encoder.
+        revision: of it.
+        query: of the query encoder; None: `identifier` with the first pattern that it holds replaced.
+        patterns: (what names a document encoder, what names its query encoder).
+
+    Raises:
+        UsageError: no query encoder is given, and no pattern names one.
+    """
+    document = find_checkpoint(identifier, revision)
+    if query is not None:
+        return document, find_checkpoint(query)
+    for ours, theirs in patterns:
+        if ours in identifier:
+            head, _, tail = identifier.rpartition(ours)
+            return document, find_checkpoint(f"{head}{theirs}{tail}")
+    names = " or ".join(repr(ours) for ours, _ in patterns)
+    raise UsageError(
+        f"{identifier!r} does not tell its query encoder (its name holds no {names}): give it with ?query=ID, the same id if "
+        "one encoder serves both sides"
+    )

@@ -1,0 +1,143 @@
+"""Late interaction: ColBERT retrieves by looking at every document's token vectors, or re-scores candidates.
+
+Scores are exact MaxSim over uncompressed vectors. At the head of a pipeline the work grows with the collection: put a quicker
+retriever before it where that matters, as in ``bm25 % 1000 >> colbert:…``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.encoders.base import Passage, TokenVectors
+from tamis.encoders.options import ColbertOptions
+from tamis.errors import MissingResourceError
+from tamis.families import Address, option, scoped_address
+from tamis.indexer.dense.storage import STORES
+from tamis.indexer.multivector.part import MultiVectorPart, alignment, maxsim
+from tamis.ranking import Queries, Ranking, check_k
+from tamis.retrievers.models import QueryEncoder, find_part, missing_part
+from tamis.stages import DocumentView, Evidence, PartSource, RowMask
+
+
+@dataclass(frozen=True)
+class _Options(ColbertOptions):
+    """Options of ``colbert``."""
+
+    store: str = option("float16", "storage of the vectors", scope="part", choices=STORES)
+    part: str | None = option(None, "name of the part to read, where several were encoded by the model")
+
+
+def split(encoded: TokenVectors) -> list[NDArray[np.float32]]:
+    """Return one array [tokens, dimensions] a text."""
+    return np.split(encoded.vectors, np.cumsum(encoded.lengths)[:-1]) if len(encoded.lengths) else []
+
+
+class LateRetriever:
+    """A `Retriever`, `Rescorer` and `Explainer` over a multi-vector part.
+
+    Args:
+        part: the part.
+        encoder: of the queries.
+    """
+
+    def __init__(self, part: MultiVectorPart, encoder: QueryEncoder) -> None:
+        self._part, self._encoder = part, encoder
+
+    def retrieve(self, queries: Queries, k: int, *, mask: RowMask | None = None) -> Ranking:
+        """Return the `k` rows of largest MaxSim a query.
+
+        Raises:
+            UsageError: `k` is below 1.
+        """
+        check_k(k)
+        part, allowed = self._part, self._part.allowed(mask)
+        found = [part.search(query, k, allowed) for query in split(self._encoder.encode(queries.texts))]
+        lists = [(part.documents.rows_at(positions), scores) for positions, scores in found]
+        return Ranking.from_lists(part.documents, queries.ids, lists)
+
+    def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
+        """Return `ranking` with MaxSim as scores."""
+        ranking.require_space(self._part.documents)
+        vectors = split(self._encoder.encode(queries.texts))
+        scores = [self._part.scores_of(query, ranking.at(i)[0]) for i, query in enumerate(vectors)]
+        return ranking.with_scores(np.concatenate([np.zeros(0), *scores]))
+
+    def explain(
+        self, queries: Queries, rows: NDArray[np.int64], *, mask: RowMask | None = None
+    ) -> list[list[Evidence]]:
+        """Return which document token each query token matched; see `tamis.stages.Explainer`."""
+        part, allowed = self._part, self._part.allowed(mask)
+        positions = part.documents.positions_of(rows).tolist()
+        vectors = split(self._encoder.encode(queries.texts))
+        return [
+            [self._evidence(query, position, held=bool(allowed[position])) for position in positions]
+            for query in vectors
+        ]
+
+    def _evidence(self, query: NDArray[np.float32], position: int, *, held: bool) -> Evidence:
+        if not held:
+            return Evidence("maxsim", None, notes=("the row is blank, deleted or filtered out: no search returns it",))
+        best, values = alignment(query, self._part.tokens_of(position))
+        children = tuple(
+            Evidence(f"query token {i}", float(value), {"document token": int(token)})
+            for i, (token, value) in enumerate(zip(best, values, strict=True))
+        )
+        return Evidence("maxsim", float(np.float32(values.sum())), children=children)
+
+
+class LateScorer:
+    """A `Rescorer` that encodes the candidates, where the index holds no vectors of the model.
+
+    Args:
+        documents: whose texts are encoded.
+        encoder: of queries and documents.
+        cannot_retrieve: the error for a pipeline that wants it to retrieve.
+    """
+
+    def __init__(self, documents: DocumentView, encoder: QueryEncoder, cannot_retrieve: MissingResourceError) -> None:
+        self._documents, self._encoder, self.cannot_retrieve = documents, encoder, cannot_retrieve
+
+    def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
+        """Return `ranking` with MaxSim as scores; every candidate is encoded once a call."""
+        ranking.require_space(self._documents)
+        rows = np.unique(ranking.rows)
+        passages = list(map(Passage, self._documents.titles(rows), self._documents.bodies(rows)))
+        tokens = split(self._encoder.encoder.encode_passages(passages)) if passages else []
+        scores: list[float] = []
+        for i, query in enumerate(split(self._encoder.encode(queries.texts))):
+            places = np.searchsorted(rows, ranking.at(i)[0]).tolist()
+            scores += [float(np.float32(maxsim(query, tokens[place]))) for place in places]
+        return ranking.with_scores(np.array(scores, np.float64))
+
+
+class Colbert:
+    """The ``colbert`` family."""
+
+    summary: ClassVar[str] = (
+        "ColBERT: a vector a token, exact MaxSim; at the head over all documents, after >> over candidates"
+    )
+    part_kind: ClassVar[str | None] = "multivector"
+    default_part: ClassVar[str | None] = None
+    Options: ClassVar[type[Any]] = _Options
+    checkpoints: ClassVar[tuple[str, ...]] = ("colbert-ir/colbertv2.0",)
+
+    @classmethod
+    def encoder(cls, address: Address) -> Any:
+        """Open the encoder of a model; options of other scopes do not matter to it."""
+        from tamis.encoders.registry import open_encoder
+
+        return open_encoder(address)
+
+    @classmethod
+    def open(cls, source: PartSource, address: Address, options: Any) -> LateRetriever | LateScorer:
+        """Open the model over the part that it encoded, or over the bare documents."""
+        part = find_part(source, address, options, "multivector")
+        if part is None:
+            model = str(scoped_address(address, cls.Options, "model"))
+            encoder = QueryEncoder(lambda: cls.encoder(address), None)
+            return LateScorer(source.documents, encoder, missing_part(source, model))
+        return LateRetriever(part, QueryEncoder(lambda: cls.encoder(address), part.entry))

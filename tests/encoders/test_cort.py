@@ -1,0 +1,81 @@
+"""CoRT: cleaning, token types, projection and normalisation, worked out on the same random ALBERT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tamis.encoders.base import Passage
+from tamis.encoders.cort import clean
+from tamis.encoders.registry import open_encoder
+from tamis.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Path]) -> Path:
+    """A folder as CoRT's authors saved it: one state dict, ``transformer.*`` and ``f1.*``."""
+    import torch
+    from transformers import AlbertConfig, AlbertModel
+
+    place = tiny(tmp_path_factory.mktemp("cort") / "model")
+    (place / "model.safetensors").unlink()
+    config = AlbertConfig(
+        vocab_size=200,
+        embedding_size=16,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=512,
+    )
+    torch.manual_seed(0)
+    model = AlbertModel(config)
+    state = {
+        f"transformer.{name}": value + 0.1 * torch.randn_like(value)
+        for name, value in model.state_dict().items()
+        if value.is_floating_point()
+    }
+    state |= {"f1.weight": torch.randn(8, 32), "f1.bias": torch.randn(8)}
+    torch.save(state, place / "model.pt")
+    config.save_pretrained(place)
+    return place
+
+
+def by_hand(folder: Path, text: str, kind: int) -> np.ndarray:
+    import torch
+    from transformers import AlbertConfig, AlbertModel, AutoTokenizer
+
+    state = torch.load(folder / "model.pt", weights_only=True)
+    model = AlbertModel(AlbertConfig.from_pretrained(folder)).eval()
+    model.load_state_dict(
+        {n.removeprefix("transformer."): v for n, v in state.items() if n.startswith("transformer.")}, strict=False
+    )
+    from tokenizers import Tokenizer
+
+    ids = torch.tensor([Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids])
+    assert AutoTokenizer is not None
+    with torch.inference_mode():
+        first = model(ids, token_type_ids=torch.full_like(ids, kind)).last_hidden_state[0, 0]
+        vector = torch.tanh(state["f1.weight"] @ first + state["f1.bias"])
+    return (vector / vector.norm()).numpy()
+
+
+def test_both_sides_are_worked_out_by_hand(folder: Path) -> None:
+    encoder = open_encoder(f"cort:{folder}")
+    found = encoder.encode_passages([Passage("drum", "a (fine) sieve"), Passage("", "milk")]).vectors
+    np.testing.assert_allclose(found[0], by_hand(folder, "drum a fine sieve", 0), atol=1e-5)
+    np.testing.assert_allclose(found[1], by_hand(folder, "milk", 0), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_queries(["milk"]).vectors[0], by_hand(folder, "milk", 1), atol=1e-5)
+    assert (encoder.dimensions, encoder.similarity) == (8, "cosine")
+
+
+def test_texts_are_cleaned_as_in_training() -> None:
+    assert clean("a (fine) sieve — €5; what? x/y:z!") == "a fine sieve 5; what? x/y:z!"
+
+
+def test_other_checkpoints_are_refused(folder: Path, tmp_path: Path, tiny: Callable[..., Path]) -> None:
+    with pytest.raises(ModelError, match=r"f1\.weight"):
+        open_encoder(f"cort:{tiny(tmp_path / 'bert')}")
