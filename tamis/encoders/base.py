@@ -95,6 +95,22 @@ class TokenVectors(NamedTuple):
     truncated: int
 
 
+class SparseVectors(NamedTuple):
+    """Weighted dimensions of each text, rows of a sparse matrix.
+
+    Attributes:
+        offsets: int64 [texts + 1]; text i has the entries offsets[i] … offsets[i + 1].
+        indices: int32 [entries], dimensions, ascending within a text and distinct.
+        values: float32 [entries], above 0.
+        truncated: how many of the texts were longer than the model reads.
+    """
+
+    offsets: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    values: NDArray[np.float32]
+    truncated: int
+
+
 @runtime_checkable
 class DenseEncoder(Protocol):
     """A bi-encoder: a text is one vector, and relevance an inner product.
@@ -134,3 +150,24 @@ class MultiVectorEncoder(Protocol):
 
     def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> TokenVectors:
         """Encode queries; errors as in `encode_passages`."""
+
+
+@runtime_checkable
+class SparseEncoder(Protocol):
+    """A learned sparse encoder: a text is a few weighted dimensions of a large space, and relevance an inner product."""
+
+    identity: ModelIdentity
+    dimensions: int
+
+    def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> SparseVectors:
+        """Encode documents.
+
+        Raises:
+            ModelError: the model gave numbers that are not finite.
+        """
+
+    def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> SparseVectors:
+        """Encode queries; errors as in `encode_passages`."""
+
+    def names(self) -> Sequence[str] | None:
+        """What the dimensions are called (word pieces, entities), None where they have no names."""
