@@ -6,8 +6,6 @@ is never found by its id and never returned by a search.
 
 from __future__ import annotations
 
-import itertools
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +17,8 @@ from numpy.typing import NDArray
 from tamis.errors import DataError, MissingResourceError
 from tamis.indexer.layout import DELETES, SEGMENTS, Manifest
 from tamis.indexer.segment import Segment, hash_ids, metadata_of
+from tamis.kernels.strings import StringColumn
 from tamis.ranking import Rows
-
-_FEW = 32
 
 
 class DocumentStore:
@@ -34,7 +31,7 @@ class DocumentStore:
         self._first = np.array([entry.first_row for entry in manifest.segments], np.int64)
         self._counts = np.array([entry.rows for entry in manifest.segments], np.int64)
         self._starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._counts)])
-        self._starts_list: list[int] = self._starts.tolist()
+        self._columns: dict[str, StringColumn] = {}
 
     @property
     def key(self) -> str:
@@ -98,24 +95,10 @@ class DocumentStore:
         return np.concatenate(parts)
 
     def _strings(self, column: str, rows: Rows) -> list[str]:
-        positions = self.positions_of(np.asarray(rows, np.int64))
-        if len(positions) <= _FEW:  # the results of one query: plain Python is faster than a handful of array calls
-            starts, found = self._starts_list, []
-            for position in positions.tolist():
-                number = bisect_right(starts, position) - 1
-                found.append(self._segments[number].string(column, position - starts[number]))
-            return found
-        order = np.argsort(positions, kind="stable")
-        ascending = positions[order]
-        bounds = np.searchsorted(ascending, self._starts).tolist()
-        values: list[str] = []
-        for number, (first, last) in enumerate(itertools.pairwise(bounds)):
-            if first < last:
-                values += self._segments[number].strings(column, ascending[first:last] - self._starts[number])
-        result = [""] * len(values)
-        for place, value in zip(order.tolist(), values, strict=True):
-            result[place] = value
-        return result
+        if column not in self._columns:
+            blocks = [block for segment in self._segments for block in segment.string_blocks(column)]
+            self._columns[column] = StringColumn(blocks)
+        return self._columns[column].take(self.positions_of(np.asarray(rows, np.int64)))
 
     def ids(self, rows: Rows) -> list[str]:
         """Return the id of each row; of a passage, ``DOCUMENT#n``."""

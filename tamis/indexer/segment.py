@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +28,7 @@ from tamis.data.sources import replace_surrogates
 from tamis.errors import CorruptIndexError, DataError
 from tamis.files import sync_folder, sync_tree, write_array, write_json
 from tamis.indexer.layout import FileEntry, Settings
-from tamis.kernels.strings import gather_strings
+from tamis.kernels.strings import StringBlock, StringColumn
 
 DOCS = "docs.arrow"
 LAYOUT_FILE = "layout.json"
@@ -238,8 +237,7 @@ class Segment:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._places: dict[str, list[tuple[int, memoryview]]] = {}
-        self._string_bounds: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        self._columns: dict[str, StringColumn] = {}
 
     @cached_property
     def _map(self) -> mmap.mmap:
@@ -254,19 +252,8 @@ class Segment:
             raise CorruptIndexError(f"{self.folder / LAYOUT_FILE} is damaged: {error}; run tamis verify") from error
         return batches
 
-    @cached_property
-    def _starts(self) -> NDArray[np.int64]:
-        starts = np.zeros(len(self._batches) + 1, np.int64)
-        np.cumsum([batch["rows"] for batch in self._batches], out=starts[1:])
-        return starts
-
-    @cached_property
-    def _starts_list(self) -> list[int]:
-        starts: list[int] = self._starts.tolist()
-        return starts
-
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return sum(batch["rows"] for batch in self._batches)
 
     @cached_property
     def row_table(self) -> NDArray[np.int64] | None:
@@ -274,40 +261,19 @@ class Segment:
         path = self.folder / ROWS
         return np.load(path, mmap_mode="r") if path.exists() else None
 
-    def string(self, column: str, position: int) -> str:
-        """Return one value of a string column (id, title, text or metadata)."""
-        places, starts = self._string_places(column), self._starts_list
-        number = bisect_right(starts, position) - 1
-        start, offsets = places[number]
-        local = position - starts[number]
-        return self._map[start + offsets[local] : start + offsets[local + 1]].decode()
-
     def strings(self, column: str, positions: NDArray[np.int64]) -> list[str]:
         """Return a string column (id, title, text or metadata) at `positions`."""
-        begins, ends = self._bounds(column)
-        return gather_strings(self._map, begins[positions], ends[positions])
+        if column not in self._columns:
+            self._columns[column] = StringColumn(self.string_blocks(column))
+        return self._columns[column].take(positions)
 
-    def _bounds(self, column: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where in the file the value of every position begins and ends."""
-        if column not in self._string_bounds:
-            begins, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-            for start, offsets in self._string_places(column):
-                places = start + np.frombuffer(offsets, np.int32).astype(np.int64)
-                begins.append(places[:-1])
-                ends.append(places[1:])
-            self._string_bounds[column] = np.concatenate(begins), np.concatenate(ends)
-        return self._string_bounds[column]
-
-    def _string_places(self, column: str) -> list[tuple[int, memoryview]]:
-        """Where a string column's bytes begin in the file, and its int32 offsets from there, a record batch."""
-        if column not in self._places:
-            view = memoryview(self._map)
-            self._places[column] = [
-                (max(data_at, 0), view[offsets_at : offsets_at + 4 * (batch["rows"] + 1)].cast("i"))
-                for batch in self._batches
-                for offsets_at, data_at in [batch["columns"][column]]
-            ]
-        return self._places[column]
+    def string_blocks(self, column: str) -> list[StringBlock]:
+        """Where a string column lies, a record batch each."""
+        return [
+            StringBlock(self._map, offsets_at, max(data_at, 0), batch["rows"])
+            for batch in self._batches
+            for offsets_at, data_at in [batch["columns"][column]]
+        ]
 
     @cached_property
     def _hashes(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:

@@ -11,6 +11,50 @@ from numpy.typing import ArrayLike, NDArray
 
 from tamis.errors import UsageError
 
+_LIMIT = float(np.finfo(np.float32).max) / 2
+"""What the contributions of a query may sum to: float32 overflow would break the order of results."""
+
+
+class ValueTables:
+    """Value tables that many batches share: a row is added once and used from then on.
+
+    Adding is not safe between threads; searching with rows that are there already is, whatever is added meanwhile.
+
+    Args:
+        n_codes: length of a row.
+    """
+
+    def __init__(self, n_codes: int) -> None:
+        self._rows = np.zeros((0, n_codes), np.float32)
+        self._count = 0
+        self.largest = 0.0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """The rows, float32 [n, n_codes]."""
+        return self._rows[: self._count]
+
+    def add(self, row: NDArray[np.float32]) -> int:
+        """Add a row, float32 [n_codes], and return its number.
+
+        Raises:
+            UsageError: a value is not finite.
+        """
+        largest = float(np.abs(row).max(initial=0))
+        if not largest < _LIMIT:
+            raise UsageError(f"a contribution of {largest}: it must be finite and stay below 1.7e38")
+        if self._count == len(self._rows):
+            grown = np.empty((max(2 * self._count, 64), self._rows.shape[1]), np.float32)
+            grown[: self._count] = self._rows
+            self._rows = grown
+        self._rows[self._count] = row
+        self._count += 1
+        self.largest = max(self.largest, largest)
+        return self._count - 1
+
 
 @dataclass(frozen=True, eq=False)
 class Queries:
@@ -58,6 +102,36 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @classmethod
+    def prepared(
+        cls,
+        offsets: Sequence[int],
+        terms: Sequence[int],
+        tables: ValueTables,
+        rows: Sequence[int],
+        groups: Sequence[int] | None = None,
+    ) -> Queries:
+        """Make a batch whose columns were filled together, so that only the range of its sums is left to check.
+
+        The kernel still refuses numbers that leave its arrays. Single queries of a tenth of a millisecond are made this way.
+
+        Raises:
+            UsageError: a score could leave the range of float32.
+        """
+        arrays: dict[str, Any] = {
+            "offsets": np.array(offsets, np.int64),
+            "terms": np.array(terms, np.int64),
+            "weights": None,
+            "tables": tables.values,
+            "rows": np.array(rows, np.int32),
+            "groups": None if groups is None else np.array(groups, np.int32),
+        }
+        made = object.__new__(cls)
+        made.__dict__.update(arrays)
+        if not tables.largest * len(terms) < _LIMIT:
+            made._check_range()
+        return made
 
     @classmethod
     def of(cls, queries: Sequence[tuple[ArrayLike, ArrayLike | None]]) -> Queries:
@@ -114,5 +188,5 @@ class Queries:
             sizes *= tops if self.rows is None else tops[self.rows]
         starts = self.offsets[:-1][self.offsets[1:] > self.offsets[:-1]]
         largest = np.add.reduceat(sizes, starts).max()
-        if not largest < np.finfo(np.float32).max / 2:
+        if not largest < _LIMIT:
             raise UsageError(f"contributions of a query sum to {largest}: they must be finite and stay below 1.7e38")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,13 +83,14 @@ def search(
         UsageError: an argument is out of range or does not fit the postings.
         CorruptIndexError: the postings break their layout.
     """
-    _check(postings, queries, k, mask, threads)
     once = rounding == "once"
     if queries.groups is not None and not once:
         raise UsageError('groups of terms are summed apart only with rounding="once"')
+    _check_types(postings, queries, mask)
     if kernel_name() == "numpy":
         from tamis.kernels.numpy_backend import search_batch
 
+        _check(postings, queries, k, mask, threads)
         postings.validate()
         return Hits(*search_batch(postings, queries, k, mask, deadline, once=once))
     index, extension = postings.native, native()
@@ -102,6 +103,9 @@ def search(
         found = index.search(kernel_name(), *columns, once, min(k, 1 << 62), threads, left)
     except extension.DamagedError as error:
         raise damage(error) from error
+    except (ValueError, OverflowError):  # the kernel checks all that it relies on, and says little
+        _check(postings, queries, k, mask, threads)
+        raise
     offsets, docs, scores, partial = found
     return Hits(
         np.frombuffer(offsets, np.int64),
@@ -111,7 +115,17 @@ def search(
     )
 
 
+def _check_types(postings: Postings, queries: Queries, mask: NDArray[np.uint8] | None) -> None:
+    """What the kernel cannot see in the bytes."""
+    tables = queries.tables
+    if tables is not None and len(tables) and tables.shape[1] != postings.n_codes and postings.codes is not None:
+        raise UsageError(f"value tables of {tables.shape[1]} values for postings of {postings.n_codes} codes")
+    if mask is not None and (mask.dtype != np.uint8 or mask.ndim != 1 or not mask.flags.c_contiguous):
+        raise UsageError(_wrong_mask(postings, mask))
+
+
 def _check(postings: Postings, queries: Queries, k: int, mask: NDArray[np.uint8] | None, threads: int) -> None:
+    """Say what is wrong with the arguments, if anything is."""
     if k < 1:
         raise UsageError(f"k = {k}: at least 1 document a query can be asked for")
     if threads < 1:
@@ -126,12 +140,12 @@ def _check(postings: Postings, queries: Queries, k: int, mask: NDArray[np.uint8]
         raise UsageError(
             "postings with codes need queries with value tables, and postings without codes queries without"
         )
-    if len(terms) and queries.tables is not None and queries.tables.shape[1] != postings.n_codes:
-        raise UsageError(f"value tables of {queries.tables.shape[1]} values for postings of {postings.n_codes} codes")
-    if mask is not None and (
-        mask.dtype != np.uint8 or mask.shape != ((postings.n_docs + 7) // 8,) or not mask.flags.c_contiguous
-    ):
-        raise UsageError(
-            f"a mask of {mask.dtype} {mask.shape} for {postings.n_docs} documents: "
-            f"{(postings.n_docs + 7) // 8} contiguous bytes of one bit a document are wanted"
-        )
+    if mask is not None and mask.shape != ((postings.n_docs + 7) // 8,):
+        raise UsageError(_wrong_mask(postings, mask))
+
+
+def _wrong_mask(postings: Postings, mask: NDArray[Any]) -> str:
+    return (
+        f"a mask of {mask.dtype} {mask.shape} for {postings.n_docs} documents: "
+        f"{(postings.n_docs + 7) // 8} contiguous bytes of one bit a document are wanted"
+    )

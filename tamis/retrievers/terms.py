@@ -6,10 +6,11 @@ summed in double precision and rounded once, or once a field where a field has a
 
 from __future__ import annotations
 
+import threading
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,11 @@ from tamis.data.fields import parse_fields
 from tamis.errors import UnknownNameError
 from tamis.indexer.impact.part import ImpactPart, Term
 from tamis.kernels import Queries as KernelQueries
+from tamis.kernels.queries import ValueTables
 from tamis.kernels.searching import Hits
 from tamis.ranking import Queries, Ranking, check_k
 from tamis.retrievers.feedback import FeedbackOptions, expand
-from tamis.retrievers.similarity import Similarity, Tables, TermWeight, decoded_lengths
+from tamis.retrievers.similarity import Similarity, Table, Tables, TermWeight, decoded_lengths
 from tamis.stages import Evidence, RowMask
 
 _Masks = Sequence[NDArray[np.uint8] | None]
@@ -33,8 +35,7 @@ _REMEMBERED_VECTORS = 4096
 """Feedback documents whose term vectors are kept: queries of a topic share them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
+class Clause(NamedTuple):
     """A term of a query with its weight, and the group whose scores Lucene rounds together."""
 
     term: Term
@@ -281,57 +282,70 @@ class TermRetriever:
         return docs[order], scores[order]
 
 
+class _Prepared:
+    """Weighted terms with their number in the shard (-1 where it lacks them) and their row of the tables."""
+
+    def __init__(self, n_codes: int) -> None:
+        self.tables = ValueTables(n_codes)
+        self.places: dict[tuple[Term, float], tuple[int, int]] = {}
+
+
 class _ShardTables:
     """The value tables of a shard's terms, remembered by term and weight."""
 
     def __init__(self, part: ImpactPart, number: int, similarity: Similarity, *, grouped: bool) -> None:
         self._part, self._number, self._similarity, self._grouped = part, number, similarity, grouped
+        self._width = max(part.shards[number].entry.codes, 1)
         self._makers: dict[str, Tables] = {}
-        self._rows: dict[tuple[Term, float], NDArray[np.float32]] = {}
+        self._prepared = _Prepared(self._width)
+        self._lock = threading.Lock()
 
     def queries(self, clauses: Sequence[list[Clause]]) -> KernelQueries:
         """Return a batch in the shard's own terms; those that it lacks are left out."""
-        number = self._number
-        offsets = np.zeros(len(clauses) + 1, np.int64)
-        terms: list[int] = []
-        rows: list[int] = []
-        groups: list[int] = []
-        places: dict[tuple[Term, float], int] = {}
-        for i, query in enumerate(clauses):
-            for clause in query:
-                term = clause.term.numbers[number]
-                if term >= 0:
-                    terms.append(term)
-                    rows.append(places.setdefault((clause.term, clause.boost), len(places)))
-                    groups.append(clause.group)
-            offsets[i + 1] = len(terms)
-        tables = [self.row(term, boost) for term, boost in places]
-        width = max(self._part.shards[number].entry.codes, 1)
-        return KernelQueries(
-            offsets,
-            np.array(terms, np.int64),
-            tables=np.stack(tables) if tables else np.zeros((0, width), np.float32),
-            rows=np.array(rows, np.int32),
-            groups=np.array(groups, np.int32) if self._grouped else None,
-        )
+        prepared = self._roomy()
+        places = prepared.places
+        offsets, terms, rows, groups = [0], list[int](), list[int](), list[int]()
+        for query in clauses:
+            for term, boost, group in query:
+                place = places.get((term, boost)) or self._add(prepared, term, boost)
+                if place[0] >= 0:
+                    terms.append(place[0])
+                    rows.append(place[1])
+                    groups.append(group)
+            offsets.append(len(terms))
+        return KernelQueries.prepared(offsets, terms, prepared.tables, rows, groups if self._grouped else None)
 
-    def row(self, term: Term, boost: float) -> NDArray[np.float32]:
+    def row(self, term: Term, boost: float) -> Table:
         """Return what each code of a term contributes."""
-        key = (term, boost)
-        row = self._rows.get(key)
-        if row is None:
-            maker = self._makers.get(term.field)
-            if maker is None:
-                statistics = self._part.statistics[term.field]
-                pairs = self._part.shards[self._number].pairs
-                maker = self._similarity.tables(*pairs, statistics.docs, statistics.tokens)
-                self._makers[term.field] = maker
-            total = self._part.term_frequency(term) if self._similarity.needs_totals else 0
-            row = maker.row(TermWeight(boost, term.frequency, total))
-            if (len(self._rows) + 1) * row.nbytes > _TABLE_BYTES:
-                self._rows.clear()
-            self._rows[key] = row
-        return row
+        prepared = self._roomy()
+        _, row = prepared.places.get((term, boost)) or self._add(prepared, term, boost)
+        values: Table = prepared.tables.values[row]
+        return values
+
+    def _roomy(self) -> _Prepared:
+        """What is remembered, or a new start where that is much; who holds the old one goes on with it."""
+        with self._lock:
+            if len(self._prepared.tables) * self._width * 4 > _TABLE_BYTES:
+                self._prepared = _Prepared(self._width)
+            return self._prepared
+
+    def _add(self, prepared: _Prepared, term: Term, boost: float) -> tuple[int, int]:
+        with self._lock:
+            place = prepared.places.get((term, boost))
+            if place is None:
+                place = term.numbers[self._number], prepared.tables.add(self._values(term, boost))
+                prepared.places[term, boost] = place
+            return place
+
+    def _values(self, term: Term, boost: float) -> Table:
+        maker = self._makers.get(term.field)
+        if maker is None:
+            statistics = self._part.statistics[term.field]
+            pairs = self._part.shards[self._number].pairs
+            maker = self._similarity.tables(*pairs, statistics.docs, statistics.tokens)
+            self._makers[term.field] = maker
+        total = self._part.term_frequency(term) if self._similarity.needs_totals else 0
+        return maker.row(TermWeight(boost, term.frequency, total))
 
 
 class _AnalysedDocuments:

@@ -9,6 +9,7 @@
 #include "batch.h"
 #include "build.h"
 #include "dense_module.h"
+#include "strings_module.h"
 
 /* ---- arrays -------------------------------------------------------------------------------------------------------- */
 
@@ -400,30 +401,6 @@ static PyObject *find_terms(PyObject *Py_UNUSED(module), PyObject *args) {
     return found;
 }
 
-/* ---- strings ------------------------------------------------------------------------------------------------------- */
-
-PyDoc_STRVAR(strings_doc, "strings(data, begins, ends)\n\nThe list of str whose UTF-8 lies at data[begins[i]:ends[i]].");
-
-static PyObject *strings(PyObject *Py_UNUSED(module), PyObject *args) {
-    PyObject *arrays[3], *list = NULL;
-    Py_buffer views[3] = {{0}};
-    if (!PyArg_ParseTuple(args, "OOO", &arrays[0], &arrays[1], &arrays[2])) return NULL;
-    int64_t length = borrow(arrays[0], &views[0], 1, 0, "data"), n = -1, m = -1;
-    if (length >= 0) n = borrow(arrays[1], &views[1], 8, 0, "begins");
-    if (n >= 0) m = borrow(arrays[2], &views[2], 8, 0, "ends");
-    if (m >= 0 && m != n) PyErr_SetString(PyExc_ValueError, "as many ends as begins are wanted");
-    if (m >= 0 && m == n) list = PyList_New(n);
-    for (int64_t i = 0; list && i < n; i++) {
-        int64_t begin = ((const int64_t *)views[1].buf)[i], end = ((const int64_t *)views[2].buf)[i];
-        PyObject *item = NULL;
-        if (begin < 0 || end < begin || end > length) PyErr_SetString(damaged, "a string leaves the data");
-        else item = PyUnicode_DecodeUTF8((const char *)views[0].buf + begin, end - begin, NULL);
-        if (!item || PyList_SetItem(list, i, item)) Py_CLEAR(list);
-    }
-    release(views, 3);
-    return list;
-}
-
 PyDoc_STRVAR(kernels_doc, "kernels()\n\nThe instruction sets that this processor can run, the fastest first.");
 
 static PyObject *kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args)) {
@@ -451,7 +428,6 @@ static PyType_Spec index_spec = {"tamis.kernels._native.Index", sizeof(Index), 0
 
 static PyMethodDef functions[] = {{"fill", fill, METH_VARARGS, fill_doc},
                                   {"find_terms", find_terms, METH_VARARGS, find_terms_doc},
-                                  {"strings", strings, METH_VARARGS, strings_doc},
                                   {"kernels", kernels, METH_NOARGS, kernels_doc},
                                   DENSE_METHODS,
                                   {NULL, NULL, 0, NULL}};
@@ -462,6 +438,9 @@ static int exec_module(PyObject *module) {
     Py_XDECREF(type);
     if (!damaged) damaged = PyErr_NewException("tamis.kernels._native.DamagedError", PyExc_ValueError, NULL);
     failed |= !damaged || PyModule_AddObjectRef(module, "DamagedError", damaged);
+    PyObject *strings = damaged ? make_string_column_type(damaged) : NULL;
+    failed |= !strings || PyModule_AddObjectRef(module, "StringColumn", strings);
+    Py_XDECREF(strings);
     return failed ? -1 : 0;
 }
 
