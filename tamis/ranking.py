@@ -237,8 +237,10 @@ class Ranking:
             UsageError: `k` is below 1.
         """
         check_k(k)
+        if len(self.rows) <= k:
+            return self
         lengths = np.diff(self.offsets)
-        if not len(lengths) or int(lengths.max(initial=0)) <= k:
+        if int(lengths.max(initial=0)) <= k:
             return self
         position = np.arange(len(self.rows)) - np.repeat(self.offsets[:-1], lengths)
         keep = position < k

@@ -75,8 +75,9 @@ class DocumentStore:
         """
         table = self.rows_by_position
         if table is None:
-            if len(rows) and (rows.min() < 0 or rows.max() >= self.manifest.rows):
-                raise DataError(f"rows outside 0 … {self.manifest.rows - 1} were asked for")
+            size = int(self._starts[-1])
+            if len(rows) and (rows.min() < 0 or rows.max() >= size):
+                raise DataError(f"rows outside 0 … {size - 1} were asked for")
             return rows.astype(np.int64)
         positions = np.minimum(np.searchsorted(table, rows), max(len(table) - 1, 0))
         if len(rows) and not (len(table) and np.array_equal(table[positions], rows)):
@@ -98,7 +99,13 @@ class DocumentStore:
         if column not in self._columns:
             blocks = [block for segment in self._segments for block in segment.string_blocks(column)]
             self._columns[column] = StringColumn(blocks)
-        return self._columns[column].take(self.positions_of(np.asarray(rows, np.int64)))
+        strings, rows = self._columns[column], np.asarray(rows, np.int64)
+        if self.rows_by_position is not None:
+            return strings.take(self.positions_of(rows))
+        try:
+            return strings.take(rows)
+        except IndexError as error:
+            raise DataError(f"rows outside 0 … {len(strings) - 1} were asked for") from error
 
     def ids(self, rows: Rows) -> list[str]:
         """Return the id of each row; of a passage, ``DOCUMENT#n``."""
