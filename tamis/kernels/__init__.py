@@ -1,4 +1,4 @@
-"""The hot loops, alone and documented. Today: the exact sparse top-k over postings.
+"""The hot loops, alone and documented. First of all the exact sparse top-k over postings.
 
     postings = build_postings(term_ids, docs, codes, n_docs=…, n_terms=…, n_codes=…)
     queries = Queries.of([(terms, tables), …])
@@ -12,7 +12,7 @@ from tamis.kernels.backend import kernel_name
 from tamis.kernels.building import PostingsBuilder, Shard, build_postings, merge_postings
 from tamis.kernels.postings import WINDOW, Postings
 from tamis.kernels.queries import Queries
-from tamis.kernels.searching import Hits, search
+from tamis.kernels.searching import Hits, score, search
 from tamis.kernels.vocabulary import Vocabulary
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "build_postings",
     "kernel_name",
     "merge_postings",
+    "score",
     "search",
 ]

@@ -35,6 +35,22 @@ class Index:
         nanoseconds: int,
         /,
     ) -> tuple[bytes, bytes, bytes, bytes]: ...
+    def score(
+        self,
+        kernel: str,
+        offsets: Array,
+        terms: Array,
+        weights: Array | None,
+        rows: Array | None,
+        tables: Array | None,
+        groups: Array | None,
+        once: bool,
+        threads: int,
+        doc_offsets: Array,
+        docs: Array,
+        scores: Array,
+        /,
+    ) -> None: ...
     def check(self) -> None: ...
     def documents(self, first: int, last: int, out: Array, /) -> None: ...
 

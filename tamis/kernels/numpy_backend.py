@@ -51,6 +51,26 @@ def search_batch(
     return offsets, np.concatenate(docs), np.concatenate(scores), partial
 
 
+def score_batch(
+    postings: Postings,
+    queries: Queries,
+    doc_offsets: NDArray[np.int64],
+    docs: NDArray[np.int64],
+    *,
+    once: bool = False,
+) -> NDArray[np.float32]:
+    """Arguments and results as of `tamis.kernels.score`, unchecked."""
+    scores = np.zeros(len(docs), np.float32)
+    for i in range(len(queries)):
+        span = slice(doc_offsets[i], doc_offsets[i + 1])
+        found, values = _search_one(postings, queries, i, postings.n_docs, None, once=once)
+        order = np.argsort(found)
+        if len(found):
+            places = np.minimum(np.searchsorted(found, docs[span], sorter=order), len(found) - 1)
+            scores[span] = np.where(found[order[places]] == docs[span], values[order[places]], np.float32(0))
+    return scores
+
+
 def _search_one(
     postings: Postings, queries: Queries, i: int, k: int, mask: NDArray[np.uint8] | None, *, once: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -115,6 +115,55 @@ def search(
     )
 
 
+def score(
+    postings: Postings,
+    queries: Queries,
+    doc_offsets: NDArray[np.int64],
+    docs: NDArray[np.int64],
+    *,
+    threads: int = 1,
+    rounding: Literal["each", "once"] = "each",
+) -> NDArray[np.float32]:
+    """Return the scores of given documents, float32 [docs]: those that a search would give, 0 where no term is held.
+
+    Args:
+        postings: see `search`.
+        queries: the batch.
+        doc_offsets: int64 [queries + 1]; query i asks for docs[doc_offsets[i]:doc_offsets[i + 1]].
+        docs: int64; ascending within a query, each once.
+        threads: at most this many run at once, over queries.
+        rounding: see `search`.
+
+    Raises:
+        UsageError: an argument is out of range or does not fit the postings.
+        CorruptIndexError: the postings break their layout.
+    """
+    once = rounding == "once"
+    _check_types(postings, queries, None)
+    doc_offsets, docs = np.ascontiguousarray(doc_offsets, np.int64), np.ascontiguousarray(docs, np.int64)
+    if kernel_name() == "numpy":
+        from tamis.kernels.numpy_backend import score_batch
+
+        _check(postings, queries, 1, None, threads)
+        _check_documents(postings, queries, doc_offsets, docs)
+        postings.validate()
+        return score_batch(postings, queries, doc_offsets, docs, once=once)
+    index, extension = postings.native, native()
+    if index is None or extension is None:
+        raise AssertionError("a compiled kernel is in use but not present")
+    q, scores = queries, np.zeros(len(docs), np.float32)
+    columns = (q.offsets, q.terms, q.weights, q.rows, q.tables, q.groups)
+    try:
+        index.score(kernel_name(), *columns, once, threads, doc_offsets, docs, scores)
+    except extension.DamagedError as error:
+        raise damage(error) from error
+    except (ValueError, OverflowError):
+        _check(postings, queries, 1, None, threads)
+        _check_documents(postings, queries, doc_offsets, docs)
+        raise
+    return scores
+
+
 def _check_types(postings: Postings, queries: Queries, mask: NDArray[np.uint8] | None) -> None:
     """What the kernel cannot see in the bytes."""
     tables = queries.tables
@@ -149,3 +198,19 @@ def _wrong_mask(postings: Postings, mask: NDArray[Any]) -> str:
         f"a mask of {mask.dtype} {mask.shape} for {postings.n_docs} documents: "
         f"{(postings.n_docs + 7) // 8} contiguous bytes of one bit a document are wanted"
     )
+
+
+def _check_documents(
+    postings: Postings, queries: Queries, doc_offsets: NDArray[np.int64], docs: NDArray[np.int64]
+) -> None:
+    ends = len(doc_offsets) == len(queries) + 1 and doc_offsets[0] == 0 and doc_offsets[-1] == len(docs)
+    if not ends or (np.diff(doc_offsets) < 0).any():
+        raise UsageError(
+            f"document offsets must ascend from 0 to {len(docs)}, one more than the {len(queries)} queries"
+        )
+    if len(docs) and (docs.min() < 0 or docs.max() >= postings.n_docs):
+        raise UsageError(f"documents outside 0 … {postings.n_docs - 1} cannot be scored")
+    inside = np.ones(len(docs), np.bool_)
+    inside[doc_offsets[:-1][np.diff(doc_offsets) > 0]] = False
+    if (docs[1:] <= docs[:-1])[inside[1:]].any():
+        raise UsageError("the documents of a query must ascend, each once")

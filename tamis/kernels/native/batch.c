@@ -112,7 +112,11 @@ static void *run_worker(void *argument) {
                               .count_only = b->count_only && b->offsets[i + 1] - first <= MAX_COUNTED_TERMS};
         query.last_window = query.first_window + windows / job->ranges + (range < windows % job->ranges);
         if (b->tables && !b->rows) query.tables += first * b->postings->n_codes;
-        if (b->search(b->postings, &query, worker->work, &job->results[item])) atomic_store(&job->failed, 1);
+        if (b->score) {
+            int64_t at = b->doc_offsets[i], n = b->doc_offsets[i + 1] - at;
+            if (n) query.first_window = b->docs[at] >> WINDOW_BITS, query.last_window = (b->docs[at + n - 1] >> WINDOW_BITS) + 1;
+            if (n && b->score(b->postings, &query, worker->work, b->docs + at, n, b->scores + at)) atomic_store(&job->failed, 1);
+        } else if (b->search(b->postings, &query, worker->work, &job->results[item])) atomic_store(&job->failed, 1);
     }
     fesetenv(&environment);
     return NULL;
@@ -161,14 +165,14 @@ int search_batch(struct batch *b, struct workspace **pool) {
     int threads = b->threads < MAX_THREADS ? b->threads : MAX_THREADS;
     if (threads > useful) threads = (int)useful;
     struct job job = {.batch = b, .ranges = 1};
-    if (b->n_queries && b->n_queries < threads) job.ranges = (threads + b->n_queries - 1) / b->n_queries;
+    if (b->n_queries && b->n_queries < threads && !b->score) job.ranges = (threads + b->n_queries - 1) / b->n_queries;
     if (job.ranges > windows) job.ranges = windows ? windows : 1;
-    if (job.ranges < (windows + RANGE_WINDOWS - 1) / RANGE_WINDOWS) job.ranges = (windows + RANGE_WINDOWS - 1) / RANGE_WINDOWS;
+    if (job.ranges < (windows + RANGE_WINDOWS - 1) / RANGE_WINDOWS && !b->score) job.ranges = (windows + RANGE_WINDOWS - 1) / RANGE_WINDOWS;
     if (threads > b->n_queries * job.ranges) threads = b->n_queries ? (int)(b->n_queries * job.ranges) : 1;
     int64_t items = b->n_queries * job.ranges;
     job.results = job.ranges == 1 ? b->results : calloc((size_t)items + 1, sizeof *job.results);
     struct worker workers[MAX_THREADS];
-    int failed = !job.results, ready = 0;
+    int failed = !job.results && !b->score, ready = 0;
     for (; ready < threads && !failed; ready++) {
         struct workspace *work = *pool ? *pool : new_workspace();
         if (*pool) *pool = work->next;
@@ -185,6 +189,6 @@ int search_batch(struct batch *b, struct workspace **pool) {
         free_matches(job.results, items);
         free(job.results);
     }
-    if (failed) free_matches(b->results, b->n_queries);
+    if (failed && b->results) free_matches(b->results, b->n_queries);
     return failed ? -1 : 0;
 }

@@ -18,7 +18,11 @@ struct batch {
     const uint8_t *mask;
     int64_t deadline;
     int count_only, once, threads;
-    struct matches *results; /* [n_queries], filled */
+    struct matches *results; /* [n_queries], filled; NULL where given documents are scored: */
+    score_function *score;
+    const int64_t *doc_offsets; /* [n_queries + 1]: each query's documents */
+    const int64_t *docs;        /* ascending within a query */
+    float *scores;              /* [docs], filled */
 };
 
 /* Workspaces are taken from and returned to *pool. 0, or -1 when memory ran out (results are then freed). */

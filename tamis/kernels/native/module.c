@@ -132,15 +132,22 @@ static PyObject *index_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return NULL;
 }
 
-static search_function *find_kernel(const char *name) {
-    if (!strcmp(name, "baseline")) return search_baseline;
+struct kernel {
+    search_function *search;
+    score_function *score;
+};
+
+/* No functions where this processor cannot run it. */
+static struct kernel find_kernel(const char *name) {
+    if (!strcmp(name, "baseline")) return (struct kernel){search_baseline, score_baseline};
 #if defined(__x86_64__)
-    if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return search_avx2;
+    if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"))
+        return (struct kernel){search_avx2, score_avx2};
     if (!strcmp(name, "avx512") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return search_avx512;
+        return (struct kernel){search_avx512, score_avx512};
 #endif
-    return NULL;
+    return (struct kernel){0};
 }
 
 enum { QUERY_OFFSETS, TERMS, WEIGHTS, ROWS, TABLES, GROUPS, MASK, N_INPUTS };
@@ -223,6 +230,27 @@ static PyObject *pack_matches(const struct matches *results, int64_t n) {
     return NULL;
 }
 
+/* Check the terms and run the batch without the GIL: 0, or -1 with an exception set. */
+static int run_batch(Index *index, struct batch *b) {
+    struct workspace *pool = index->pool;
+    index->pool = NULL; /* another thread that searches meanwhile makes its own */
+    const char *wrong;
+    int64_t term = 0;
+    int failed;
+    Py_BEGIN_ALLOW_THREADS
+    wrong = check_terms(index, b->terms, 0, b->offsets[b->n_queries], &term);
+    failed = wrong || search_batch(b, &pool);
+    Py_END_ALLOW_THREADS
+    while (pool) {
+        struct workspace *next = pool->next;
+        pool->next = index->pool, index->pool = pool;
+        pool = next;
+    }
+    if (wrong) raise_damaged(wrong, term);
+    else if (failed) PyErr_NoMemory();
+    return failed ? -1 : 0;
+}
+
 PyDoc_STRVAR(search_doc, "search(kernel, offsets, terms, weights, rows, tables, groups, mask, once, k, threads, nanoseconds)\n\n"
                          "Top-k of every query, as the bytes of (offsets, docs, scores, partial). nanoseconds is the time left, or -1.");
 
@@ -238,30 +266,12 @@ static PyObject *index_search(PyObject *self, PyObject *args) {
         return NULL;
     b.k = k;
     b.deadline = nanoseconds < 0 ? INT64_MAX : monotonic_nanoseconds() + nanoseconds;
-    if (!(b.search = find_kernel(kernel))) return PyErr_Format(PyExc_ValueError, "this processor cannot run %s", kernel);
+    if (!(b.search = find_kernel(kernel).search)) return PyErr_Format(PyExc_ValueError, "this processor cannot run %s", kernel);
     if (!borrow_batch(inputs, views, &b)) {
         b.results = PyMem_Calloc((size_t)b.n_queries + 1, sizeof *b.results);
-        struct workspace *pool = index->pool;
-        index->pool = NULL; /* another thread that searches meanwhile makes its own */
-        int failed = !b.results;
-        const char *wrong = NULL;
-        int64_t term = 0;
-        if (!failed) {
-            Py_BEGIN_ALLOW_THREADS
-            wrong = check_terms(index, b.terms, 0, b.offsets[b.n_queries], &term);
-            failed = wrong || search_batch(&b, &pool);
-            Py_END_ALLOW_THREADS
-        }
-        while (pool) {
-            struct workspace *next = pool->next;
-            pool->next = index->pool, index->pool = pool;
-            pool = next;
-        }
-        if (wrong) {
-            raise_damaged(wrong, term);
-        } else if (failed) {
+        if (!b.results) {
             PyErr_NoMemory();
-        } else {
+        } else if (!run_batch(index, &b)) {
             packed = pack_matches(b.results, b.n_queries);
             free_matches(b.results, b.n_queries);
         }
@@ -269,6 +279,42 @@ static PyObject *index_search(PyObject *self, PyObject *args) {
     }
     release(views, N_INPUTS);
     return packed;
+}
+
+PyDoc_STRVAR(score_doc, "score(kernel, offsets, terms, weights, rows, tables, groups, once, threads, doc_offsets, docs, scores)\n\n"
+                        "The scores of given documents, ascending within a query, into a float32 array.");
+
+static PyObject *index_score(PyObject *self, PyObject *args) {
+    Index *index = (Index *)self;
+    enum { DOC_OFFSETS, DOCS, SCORES, N_GIVEN };
+    PyObject *inputs[N_INPUTS], *given[N_GIVEN], *answer = NULL;
+    Py_buffer views[N_INPUTS] = {{0}}, places[N_GIVEN] = {{0}};
+    struct batch b = {.postings = &index->postings, .k = 1, .deadline = INT64_MAX};
+    const char *kernel;
+    inputs[MASK] = Py_None;
+    if (!PyArg_ParseTuple(args, "sOOOOOOpiOOO", &kernel, &inputs[0], &inputs[1], &inputs[2], &inputs[3], &inputs[4], &inputs[5],
+                          &b.once, &b.threads, &given[0], &given[1], &given[2]))
+        return NULL;
+    if (!(b.score = find_kernel(kernel).score)) return PyErr_Format(PyExc_ValueError, "this processor cannot run %s", kernel);
+    if (!borrow_batch(inputs, views, &b)) {
+        int64_t ends = borrow(given[DOC_OFFSETS], &places[DOC_OFFSETS], 8, 0, "doc_offsets"), n = -1, room = -1;
+        if (ends >= 0) n = borrow(given[DOCS], &places[DOCS], 8, 0, "docs");
+        if (n >= 0) room = borrow(given[SCORES], &places[SCORES], 4, 1, "scores");
+        if (room >= 0) {
+            b.doc_offsets = places[DOC_OFFSETS].buf, b.docs = places[DOCS].buf, b.scores = places[SCORES].buf;
+            int wrong = room != n || ends != b.n_queries + 1 || b.doc_offsets[0] != 0 || b.doc_offsets[b.n_queries] != n;
+            for (int64_t i = 0; i < b.n_queries && !wrong; i++) {
+                wrong |= b.doc_offsets[i + 1] < b.doc_offsets[i] || b.doc_offsets[i + 1] > n;
+                for (int64_t at = b.doc_offsets[i]; !wrong && at < b.doc_offsets[i + 1]; at++)
+                    wrong |= b.docs[at] < 0 || b.docs[at] >= index->postings.n_docs ||
+                             (at > b.doc_offsets[i] && b.docs[at] <= b.docs[at - 1]);
+            }
+            if (wrong) PyErr_SetString(PyExc_ValueError, "the documents do not ascend, or do not fit the queries or the postings");
+            else if (!run_batch(index, &b)) answer = Py_NewRef(Py_None);
+        }
+    }
+    release(views, N_INPUTS), release(places, N_GIVEN);
+    return answer;
 }
 
 PyDoc_STRVAR(documents_doc, "documents(first, last, out)\n\nThe documents of terms first to last - 1, into an int64 array.");
@@ -407,7 +453,7 @@ static PyObject *kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
     static const char *const names[] = {"avx512", "avx2", "baseline"};
     PyObject *list = PyList_New(0);
     for (int i = 0; list && i < 3; i++) {
-        if (!find_kernel(names[i])) continue;
+        if (!find_kernel(names[i]).search) continue;
         PyObject *name = PyUnicode_FromString(names[i]);
         if (!name || PyList_Append(list, name)) Py_CLEAR(list);
         Py_XDECREF(name);
@@ -416,6 +462,7 @@ static PyObject *kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args))
 }
 
 static PyMethodDef index_methods[] = {{"search", index_search, METH_VARARGS, search_doc},
+                                      {"score", index_score, METH_VARARGS, score_doc},
                                       {"documents", index_documents, METH_VARARGS, documents_doc},
                                       {"check", index_check, METH_NOARGS, check_doc},
                                       {NULL, NULL, 0, NULL}};

@@ -45,6 +45,11 @@ struct workspace {
 typedef int search_function(const struct postings *, const struct query *, struct workspace *, struct matches *);
 search_function search_baseline, search_avx2, search_avx512;
 
+/* The scores of n documents, which ascend, as a search would give them; 0 where a document holds no term. 0, or -1. */
+typedef int score_function(const struct postings *, const struct query *, struct workspace *, const int64_t *docs, int64_t n,
+                           float *scores);
+score_function score_baseline, score_avx2, score_avx512;
+
 int64_t monotonic_nanoseconds(void);
 void *grow(struct arena *arena, int64_t size); /* NULL when memory ran out; the contents are lost */
 void *grow_kept(struct arena *arena, int64_t used, int64_t size); /* the first `used` bytes stay */

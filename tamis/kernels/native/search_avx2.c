@@ -8,6 +8,7 @@
 #endif
 #define TAMIS_AVX2
 #define SEARCH search_avx2
+#define SCORE score_avx2
 #include "search_body.h"
 #if defined(__clang__)
 #pragma clang attribute pop

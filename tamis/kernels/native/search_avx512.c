@@ -8,6 +8,7 @@
 #endif
 #define TAMIS_AVX512
 #define SEARCH search_avx512
+#define SCORE score_avx512
 #include "search_body.h"
 #if defined(__clang__)
 #pragma clang attribute pop

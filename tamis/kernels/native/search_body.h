@@ -1,4 +1,4 @@
-/* Exact top-k over a range of windows. Compiled once for each instruction set; the including file defines SEARCH.
+/* Exact top-k over a range of windows. Compiled once for each instruction set; the including file names SEARCH and SCORE.
 
    Document at a time inside a window is replaced by term at a time over WINDOW_SIZE accumulators that stay in the second-level
    cache, and windows follow one another in document order. Three ways to evaluate a window, all with the same result:
@@ -420,11 +420,18 @@ static inline int64_t seek(const uint16_t *offsets, int64_t at, int64_t count, u
     return low + lower_bound(offsets + low, high - low, offset);
 }
 
+/* Add to a sum that is rounded once, or to float32 at each addition. Rounding a double sum of two floats to float is exact. */
+static inline void add_value(double *sum, float value, int once) {
+    double longer = *sum + value;
+    *sum = once ? longer : (float)longer;
+}
+
 /* Add a window's contributions, in query order, to the sums of the candidates in it (document numbers in ascending order). Short
    runs are read through, against a bitmap of the candidates; in long ones each candidate is looked up. */
 static void sum_window(const struct state *s, const uint64_t *candidates, int64_t n, double *sums, double *whole) {
     const struct postings *p = s->postings;
     const int32_t *groups = s->query->groups;
+    const int once = s->query->once;
     uint8_t *bits = s->work->bounds; /* clean, and left clean */
     uint16_t *places = s->work->candidates;
     for (int64_t i = 0; i < n; i++) {
@@ -440,13 +447,13 @@ static void sum_window(const struct state *s, const uint64_t *candidates, int64_
         if (run.count <= n * SEEK_COST) {
             for (int64_t at = 0; at < run.count; at++)
                 if (bits[offsets[at] / 8] >> offsets[at] % 8 & 1)
-                    sums[places[offsets[at]]] += value_of(p, table, run.first + at);
+                    add_value(&sums[places[offsets[at]]], value_of(p, table, run.first + at), once);
             continue;
         }
         for (int64_t i = 0, at = 0; i < n && at < run.count; i++) {
             uint16_t offset = (uint16_t)candidates[i];
             at = seek(offsets, at, run.count, offset);
-            if (at < run.count && offsets[at] == offset) sums[i] += value_of(p, table, run.first + at);
+            if (at < run.count && offsets[at] == offset) add_value(&sums[i], value_of(p, table, run.first + at), once);
         }
     }
     for (int64_t i = 0; i < n; i++) bits[(uint16_t)candidates[i] / 8] = 0;
@@ -599,4 +606,21 @@ int SEARCH(const struct postings *postings, const struct query *query, struct wo
     if (matching < k) k = matching;
     if (!k) return allocate_matches(out, 0);
     return query->count_only ? search_counts(&s, k, out) : search_sums(&s, k, matching, out);
+}
+
+int SCORE(const struct postings *postings, const struct query *query, struct workspace *work, const int64_t *docs, int64_t n,
+          float *scores) {
+    struct state s = {.postings = postings, .query = query, .work = work};
+    double *sums = grow(&work->exact, 2 * n * (int64_t)sizeof *sums), *whole = sums + n;
+    if (!sums || open_state(&s) || weigh_tables(&s)) return -1;
+    memset(sums, 0, (size_t)(2 * n) * sizeof *sums);
+    for (int64_t i = 0; i < n && next_window(&s);) {
+        int64_t first, last;
+        while (i < n && docs[i] >> WINDOW_BITS < s.window) i++;
+        for (first = last = i; last < n && docs[last] >> WINDOW_BITS == s.window;) last++;
+        if (last > first) sum_window(&s, (const uint64_t *)docs + first, last - first, sums + first, whole + first);
+        i = last;
+    }
+    for (int64_t i = 0; i < n; i++) scores[i] = (float)(whole[i] + (float)sums[i]);
+    return 0;
 }
