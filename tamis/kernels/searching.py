@@ -115,6 +115,35 @@ def search(
     )
 
 
+def merge_hits(found: Sequence[Hits], n_queries: int, starts: Sequence[int], k: int) -> Hits:
+    """Return the best `k` of every query over shards that lie end to end.
+
+    Args:
+        found: the hits of every shard, each for the same queries.
+        n_queries: how many.
+        starts: where each shard's documents begin.
+        k: at least 1.
+    """
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        nothing = np.zeros(0, np.int64)
+        return Hits(
+            np.zeros(n_queries + 1, np.int64), nothing, nothing.astype(np.float32), np.zeros(n_queries, np.bool_)
+        )
+    lengths = np.concatenate([np.diff(hits.offsets) for hits in found])
+    owners = np.repeat(np.tile(np.arange(n_queries), len(found)), lengths)
+    docs = np.concatenate([hits.docs + start for hits, start in zip(found, starts, strict=False)])
+    scores = np.concatenate([hits.scores for hits in found])
+    order = np.lexsort((docs, -scores, owners))
+    counts = np.bincount(owners, minlength=n_queries)
+    ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    order = order[ranks < k]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.minimum(counts, k))])
+    partial = np.logical_or.reduce([hits.partial for hits in found])
+    return Hits(offsets, docs[order], scores[order], partial)
+
+
 def score(
     postings: Postings,
     queries: Queries,

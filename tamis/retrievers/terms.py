@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tamis.data.fields import parse_fields
 from tamis.errors import UnknownNameError
 from tamis.indexer.impact.part import ImpactPart, Term
+from tamis.indexer.positions import Bitmaps
 from tamis.kernels import Queries as KernelQueries
 from tamis.kernels.queries import ValueTables
 from tamis.kernels.searching import Hits
@@ -25,9 +26,6 @@ from tamis.ranking import Queries, Ranking, check_k
 from tamis.retrievers.feedback import FeedbackOptions, expand
 from tamis.retrievers.similarity import Similarity, Table, Tables, TermWeight, decoded_lengths
 from tamis.stages import Evidence, RowMask
-
-_Masks = Sequence[NDArray[np.uint8] | None]
-"""The kernel's mask of every shard."""
 
 _TABLE_BYTES = 64 << 20
 _TIE_SLACK = 64
@@ -84,20 +82,20 @@ class TermRetriever:
         check_k(k)
         part = self._part
         deadline = None if self._deadline is None else time.monotonic() + self._deadline
-        masks = part.live_bitmaps if mask is None else part.bitmaps(part.allowed(mask))
+        masks = part.positions.masks(mask)
         found = self._search(self._clauses(queries, masks), k, masks, deadline)
         rows, scores = part.documents.rows_at(found.docs), found.scores.astype(np.float64)
         return Ranking(part.documents, queries.ids, found.offsets, rows, scores, found.partial)
 
     def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
         """Return `ranking` with this model's scores; a row that a query does not match scores 0."""
-        return self._rescore(queries, ranking, self._part.live_bitmaps)
+        return self._rescore(queries, ranking, self._part.positions.live)
 
     def rescore_within(self, queries: Queries, ranking: Ranking, mask: RowMask) -> Ranking:
         """Like `rescore`; feedback learns from the rows of `mask` alone."""
-        return self._rescore(queries, ranking, self._part.bitmaps(self._part.allowed(mask)))
+        return self._rescore(queries, ranking, self._part.positions.masks(mask))
 
-    def _rescore(self, queries: Queries, ranking: Ranking, masks: _Masks) -> Ranking:
+    def _rescore(self, queries: Queries, ranking: Ranking, masks: Bitmaps) -> Ranking:
         part = self._part
         ranking.require_space(part.documents)
         lists = []
@@ -105,9 +103,9 @@ class TermRetriever:
             rows, _ = ranking.at(i)
             positions, scores = part.documents.positions_of(rows), np.zeros(len(rows))
             if len(rows) and clauses:
-                chosen = np.zeros(part.starts[-1], np.bool_)
+                chosen = np.zeros(part.positions.starts[-1], np.bool_)
                 chosen[positions] = True
-                docs, found = self._search([clauses], len(rows), part.bitmaps(chosen), None)[0]
+                docs, found = self._search([clauses], len(rows), part.positions.bitmaps(chosen), None)[0]
                 order = np.argsort(docs)
                 if len(docs):
                     places = np.minimum(np.searchsorted(docs, positions, sorter=order), len(docs) - 1)
@@ -125,7 +123,7 @@ class TermRetriever:
         query, and ``from``: the query or the feedback.
         """
         part = self._part
-        masks = part.live_bitmaps if mask is None else part.bitmaps(part.allowed(mask))
+        masks = part.positions.masks(mask)
         positions = part.documents.positions_of(rows).tolist()
         found = []
         for i, clauses in enumerate(self._clauses(queries, masks)):
@@ -145,12 +143,12 @@ class TermRetriever:
         self, clauses: Sequence[Clause], own: Sequence[str], position: int, notes: tuple[str, ...]
     ) -> Evidence:
         part = self._part
-        number = bisect_right(part.starts, position) - 1
+        number = bisect_right(part.positions.starts, position) - 1
         shard, tables = part.shards[number], self._shards[number]
         children, groups = [], dict[int, float]()
         for clause in clauses:
             term = clause.term
-            code = shard.code(term.numbers[number], position - part.starts[number])
+            code = shard.code(term.numbers[number], position - part.positions.starts[number])
             value, tf, length = 0.0, 0, None
             if code is not None:
                 frequencies, lengths = shard.pairs
@@ -180,11 +178,11 @@ class TermRetriever:
         tokens = self._part.analyzer.terms(text)
         if self._feedback is None:
             return {token: float(count) for token, count in _counts(tokens).items()}
-        return self._expanded([tokens], [self._plain(tokens)], self._part.live_bitmaps)[0]
+        return self._expanded([tokens], [self._plain(tokens)], self._part.positions.live)[0]
 
     # -- queries ---------------------------------------------------------------------------------------------------
 
-    def _clauses(self, queries: Queries, masks: _Masks) -> list[list[Clause]]:
+    def _clauses(self, queries: Queries, masks: Bitmaps) -> list[list[Clause]]:
         """The terms that queries become; `masks` are those of the documents that feedback may learn from."""
         if queries.terms is not None:
             return [self._weighted(terms, self._fields) for terms in queries.terms]
@@ -219,7 +217,7 @@ class TermRetriever:
         return clauses
 
     def _expanded(
-        self, tokens: Sequence[Sequence[str]], plain: Sequence[list[Clause]], masks: _Masks
+        self, tokens: Sequence[Sequence[str]], plain: Sequence[list[Clause]], masks: Bitmaps
     ) -> list[dict[str, float]]:
         feedback = self._feedback
         assert feedback is not None  # noqa: S101 - the callers looked
@@ -232,7 +230,7 @@ class TermRetriever:
         self,
         clauses: Sequence[list[Clause]],
         k: int,
-        masks: _Masks,
+        masks: Bitmaps,
         deadline: float | None,
     ) -> Hits:
         if self._ties == "docid":
@@ -244,7 +242,7 @@ class TermRetriever:
         self,
         clauses: Sequence[list[Clause]],
         k: int,
-        masks: _Masks,
+        masks: Bitmaps,
         deadline: float | None,
     ) -> Hits:
         """Equal scores by ascending id: all that tie with the k-th are fetched, then ordered."""
@@ -358,7 +356,7 @@ class _AnalysedDocuments:
     @property
     def max_doc(self) -> int:
         """Documents that frequencies count."""
-        return int(self._part.starts[-1])
+        return int(self._part.positions.starts[-1])
 
     def term_vector(self, doc: int, field: str) -> dict[str, int] | None:
         """Return term frequencies of the text of a document, terms in the order of their bytes."""

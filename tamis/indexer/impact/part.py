@@ -8,19 +8,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tamis.indexer.analysis import TextAnalyzer
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.impact.shard import ImpactShard, ShardEntry, key_of
+from tamis.indexer.positions import Bitmaps, Positions
 from tamis.kernels import Queries, search
-from tamis.kernels.searching import Hits
-from tamis.stages import RowMask
+from tamis.kernels.searching import Hits, merge_hits
 
 _REMEMBERED = 1 << 17
 
@@ -76,7 +72,7 @@ class ImpactPart:
         threads: int,
     ) -> None:
         self.shards = [ImpactShard(folder / shard["id"], ShardEntry(**shard)) for shard in entry["shards"]]
-        self.starts = np.cumsum([0, *(shard.entry.docs for shard in self.shards)]).tolist()
+        self.positions = Positions(documents, [shard.entry.docs for shard in self.shards])
         self.statistics = dict(statistics)
         self.analyzer = TextAnalyzer(analyzer)
         self.fields = dict(fields)
@@ -116,37 +112,12 @@ class ImpactPart:
             self._totals[term] = sum(shard.term_frequency(number) for shard, number in shards if number >= 0)
         return self._totals[term]
 
-    # -- documents -------------------------------------------------------------------------------------------------
-
-    def allowed(self, mask: RowMask | None) -> NDArray[np.bool_] | None:
-        """Return true for every position that may be returned: live, and allowed by a mask over rows. None allows all."""
-        live = self.documents.live
-        if mask is None:
-            return live
-        table = self.documents.rows_by_position
-        chosen = mask[: self.starts[-1]] if table is None else mask[table]
-        return chosen if live is None else chosen & live
-
-    def bitmaps(self, allowed: NDArray[np.bool_] | None) -> list[NDArray[np.uint8] | None]:
-        """Cut positions into the kernel's mask of every shard."""
-        if allowed is None:
-            return [None] * len(self.shards)
-        spans = zip(self.starts[:-1], self.starts[1:], strict=True)
-        return [np.packbits(allowed[first:last], bitorder="little") for first, last in spans]
-
-    @cached_property
-    def live_bitmaps(self) -> list[NDArray[np.uint8] | None]:
-        """The masks of an unfiltered search."""
-        return self.bitmaps(self.documents.live)
-
-    # -- searching -------------------------------------------------------------------------------------------------
-
     def search(
         self,
         batches: Sequence[Queries],
         n_queries: int,
         k: int,
-        masks: Sequence[NDArray[np.uint8] | None],
+        masks: Bitmaps,
         *,
         deadline: float | None = None,
     ) -> Hits:
@@ -163,26 +134,4 @@ class ImpactPart:
             search(shard.postings, queries, k, mask=mask, threads=self.threads, deadline=deadline, rounding="once")
             for shard, queries, mask in zip(self.shards, batches, masks, strict=True)
         ]
-        return _merged(found, n_queries, self.starts, k)
-
-
-def _merged(found: Sequence[Hits], n_queries: int, starts: Sequence[int], k: int) -> Hits:
-    """The best k of every query over shards, whose documents ascend from shard to shard."""
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        nothing = np.zeros(0, np.int64)
-        return Hits(
-            np.zeros(n_queries + 1, np.int64), nothing, nothing.astype(np.float32), np.zeros(n_queries, np.bool_)
-        )
-    lengths = np.concatenate([np.diff(hits.offsets) for hits in found])
-    owners = np.repeat(np.tile(np.arange(n_queries), len(found)), lengths)
-    docs = np.concatenate([hits.docs + start for hits, start in zip(found, starts[:-1], strict=True)])
-    scores = np.concatenate([hits.scores for hits in found])
-    order = np.lexsort((docs, -scores, owners))
-    counts = np.bincount(owners, minlength=n_queries)
-    ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    order = order[ranks < k]
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.minimum(counts, k))])
-    partial = np.logical_or.reduce([hits.partial for hits in found])
-    return Hits(offsets, docs[order], scores[order], partial)
+        return merge_hits(found, n_queries, self.positions.starts, k)
