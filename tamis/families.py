@@ -39,6 +39,7 @@ _BUILTIN: dict[str, str] = {
     "dense": "tamis.retrievers.dense:Dense",
     "dpr": "tamis.retrievers.dense:DPR",
     "firstp": "tamis.retrievers.passages:FirstP",
+    "impacts": "tamis.retrievers.sparse:Impacts",
     "maxp": "tamis.retrievers.passages:MaxP",
     "ql": "tamis.retrievers.ql:QueryLikelihood",
     "spar": "tamis.retrievers.dense:Spar",

@@ -62,3 +62,8 @@ class ColbertOptions(LengthOptions):
     """Model options of ``colbert``; what is not given is the checkpoint's own."""
 
     query_length: int | None = option(None, "tokens that a query is filled to", scope="model", ge=4)
+
+
+@dataclass(frozen=True)
+class ImpactsOptions:
+    """Options of ``impacts``: none."""

@@ -29,7 +29,14 @@ def _in_memory(_name: str, length: int, kind: Any) -> Array:
 
 
 def build_postings(
-    term_ids: Array, docs: Array, codes: Array | None, *, n_docs: int, n_terms: int, n_codes: int = 0
+    term_ids: Array,
+    docs: Array,
+    codes: Array | None,
+    *,
+    n_docs: int,
+    n_terms: int,
+    n_codes: int = 0,
+    allocate: Allocate = _in_memory,
 ) -> Postings:
     """Build postings from (term, document, code) triples.
 
@@ -43,6 +50,7 @@ def build_postings(
         n_docs: number of documents, at most 2^48.
         n_terms: size of the vocabulary.
         n_codes: number of distinct codes; up to 256 a code takes one byte, up to 65,536 two.
+        allocate: where the arrays live.
 
     Raises:
         UsageError: the numbers are out of range or the arrays differ in length.
@@ -61,7 +69,7 @@ def build_postings(
             raise DataError(f"codes from {codes.min()} to {codes.max()}: they must lie in 0 … {n_codes - 1}")
         codes = np.ascontiguousarray(codes, code_type(n_codes))
     counts = np.bincount(term_ids, minlength=n_terms)
-    postings = _empty_postings(counts, n_docs, n_codes if codes is not None else 0, _in_memory)
+    postings = _empty_postings(counts, n_docs, n_codes if codes is not None else 0, allocate)
     _fill(postings, term_ids, docs, codes)
     return postings
 

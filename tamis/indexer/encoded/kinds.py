@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _KINDS = {
     "dense": "tamis.indexer.dense.kind:DenseKind",
     "multivector": "tamis.indexer.multivector.kind:MultiVectorKind",
+    "sparse": "tamis.indexer.sparse.kind:SparseKind",
 }
 
 

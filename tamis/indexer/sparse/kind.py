@@ -1,0 +1,176 @@
+"""Building sparse parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.encoders.base import SparseVectors, Tick
+from tamis.errors import ModelError, UsageError
+from tamis.files import sha256_json, write_json
+from tamis.indexer.encoded.entry import EncodedEntry
+from tamis.indexer.encoded.kinds import Texts
+from tamis.indexer.sparse.levels import Levels
+from tamis.indexer.sparse.runs import RUN_CARD, RunEntry, build_run, plan_runs
+from tamis.indexer.sparse.storage import CODES, WEIGHTS, SparseRows, join_rows, open_rows, write_rows
+
+if TYPE_CHECKING:
+    from tamis.indexer.documents import DocumentStore
+    from tamis.indexer.sparse.part import SparsePart
+
+NAMES = "names.json"
+CARD = "sparse.json"
+SAMPLE_ROWS = 10_000
+
+
+class SparseKind:
+    """A `tamis.indexer.encoded.kinds.PartKind`."""
+
+    def facts(self, encoder: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the number of dimensions."""
+        if encoder.dimensions < 1:
+            raise UsageError(f"{encoder.identity.address} has vectors of {encoder.dimensions} dimensions")
+        if options["bits"] == 1 and options["champions"]:
+            raise UsageError("champions: a part of one bit has no weights that could tell champions")
+        return {"dimensions": encoder.dimensions}
+
+    def encode(self, entry: EncodedEntry, encoder: Any, texts: Texts, folder: Path, *, tick: Tick) -> int:
+        """Encode a chunk."""
+        if hasattr(encoder, "vectors_of"):  # vectors that somebody else made, by id
+            found = encoder.vectors_of(texts.ids)
+        else:
+            blank, passages = texts.blank, texts.passages
+            found = encoder.encode_passages([p for p, no in zip(passages, blank, strict=True) if not no], tick=tick)
+            lengths = np.zeros(len(passages), np.int64)
+            lengths[~blank] = np.diff(found.offsets)
+            offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+            found = found._replace(offsets=offsets)
+        rows = prune(check_vectors(entry.address, found), entry.options["top"], entry.options["min_weight"])
+        write_rows(folder, rows, WEIGHTS)
+        return int(found.truncated)
+
+    def training_rows(self, entry: EncodedEntry, rows: int) -> int:
+        """Enough to see how large weights are."""
+        return min(rows, SAMPLE_ROWS)
+
+    def prepare(self, entry: EncodedEntry, encoder: Any, chunks: Sequence[Path], shared: Path) -> dict[str, Any]:
+        """Choose the code, and keep the names of the dimensions."""
+        names = encoder.names()
+        if names is not None:
+            (shared / NAMES).write_text(json.dumps(list(names), ensure_ascii=False), "utf-8")
+        sample = np.concatenate([np.zeros(0, np.float32), *(open_rows(chunk, WEIGHTS).values for chunk in chunks)])
+        levels = Levels.choose(sample, entry.options["bits"])
+        return {"levels": levels.to_json(), "coding_error": round(levels.error(sample), 6), "named": names is not None}
+
+    def assemble(self, entry: EncodedEntry, chunks: Sequence[Path], shared: Path, shard: Path) -> None:
+        """Put the chunks one after another, in codes."""
+        levels = Levels.from_json(entry.facts["levels"])
+        rows = join_rows([open_rows(chunk, WEIGHTS) for chunk in chunks])
+        weights = rows.values if rows.values is not None else np.zeros(0, np.float32)
+        clipped = 0 if levels.whole else int((weights > levels.scale * ((1 << levels.bits) - 0.5)).sum())
+        _write_shard(levels, replace(rows, values=levels.encode(weights)), shard, clipped=clipped)
+
+    def gather(
+        self, entry: EncodedEntry, sources: Sequence[tuple[Path, NDArray[np.int64]]], shared: Path, shard: Path
+    ) -> None:
+        """Copy rows of older shards."""
+        levels = Levels.from_json(entry.facts["levels"])
+        values = None if levels.binary else CODES
+        rows = join_rows([open_rows(folder, values).take(places) for folder, places in sources])
+        _write_shard(levels, rows, shard, clipped=0)
+
+    def finish(self, entry: EncodedEntry, folder: Path, live: NDArray[np.bool_] | None) -> EncodedEntry:
+        """Bring the runs up to the shards."""
+        levels = Levels.from_json(entry.facts["levels"])
+        segments = [shard.segment for shard in entry.shards]
+        sizes = [shard.rows for shard in entry.shards]
+        champions = float(entry.options["champions"])
+        runs, ends = [], _standing(entry, segments)
+        for first, end in plan_runs(ends, sizes):
+            name = f"run-{sha256_json([segments[first:end], champions])[:32]}"
+            if not (folder / name).is_dir():
+                shards = [folder / segment for segment in segments[first:end]]
+                build_run(shards, folder / name, binary=levels.binary, champions=champions)
+            codes = int(json.loads((folder / name / RUN_CARD).read_bytes())["codes"])
+            runs.append(asdict(RunEntry(name, first, end - first, sum(sizes[first:end]), codes)))
+        kept = tuple(name for name in entry.folders if not name.startswith("run-"))
+        entry = replace(entry, folders=(*kept, *(str(run["folder"]) for run in runs)))
+        return entry.with_facts({"runs": runs, "statistics": _statistics(folder, segments, sizes)})
+
+    def open(self, folder: Path, name: str, entry: EncodedEntry, documents: DocumentStore, threads: int) -> SparsePart:
+        """Open the part."""
+        from tamis.indexer.sparse.part import SparsePart
+
+        return SparsePart(folder, name, entry, documents, threads)
+
+
+def check_vectors(address: str, found: SparseVectors) -> SparseRows:
+    """Return encoded rows, if they are what `SparseVectors` promises.
+
+    Raises:
+        ModelError: a weight is not finite or not above 0, or dimensions do not ascend.
+    """
+    if not np.isfinite(found.values).all() or (found.values <= 0).any():
+        raise ModelError(f"{address} gave a weight that is not a finite number above 0")
+    inside = np.ones(len(found.indices), np.bool_)
+    inside[found.offsets[:-1][np.diff(found.offsets) > 0]] = False
+    if (found.indices[1:] <= found.indices[:-1])[inside[1:]].any() or (found.indices < 0).any():
+        raise ModelError(f"{address} gave dimensions that do not ascend from 0")
+    return SparseRows(found.offsets, found.indices.astype(np.uint32), found.values)
+
+
+def prune(rows: SparseRows, top: int | None, least: float) -> SparseRows:
+    """Keep of every row the entries of at least a weight, and of these the largest, lower dimensions first among equals.
+
+    Args:
+        rows: with weights.
+        top: how many a row; None keeps all.
+        least: smallest weight that is kept.
+    """
+    assert rows.values is not None  # noqa: S101 - encoded rows have weights
+    keep = rows.values >= least
+    if top is not None:
+        owner = np.repeat(np.arange(len(rows)), np.diff(rows.offsets))
+        order = np.lexsort((rows.dimensions, -rows.values, owner))
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order)) - np.repeat(rows.offsets[:-1], np.diff(rows.offsets))
+        keep &= rank < top
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[rows.offsets]
+    return SparseRows(offsets, rows.dimensions[keep], rows.values[keep])
+
+
+def _write_shard(levels: Levels, rows: SparseRows, shard: Path, *, clipped: int) -> None:
+    if levels.binary:
+        write_rows(shard, replace(rows, values=None), None)
+    else:
+        codes = rows.values if rows.values is not None else np.zeros(0, np.uint8)
+        wide = int(codes.max(initial=0)) > np.iinfo(np.uint8).max
+        write_rows(shard, replace(rows, values=codes.astype(np.uint16 if wide else np.uint8)), CODES)
+    empty = int((np.diff(rows.offsets) == 0).sum())
+    write_json(shard / CARD, {"entries": len(rows.dimensions), "empty": empty, "clipped": clipped})
+
+
+def _standing(entry: EncodedEntry, segments: Sequence[str]) -> list[int]:
+    """Where runs of the entry end that still stand: those whose shards are the first of `segments`, unchanged."""
+    spans = {str(run["folder"]): (int(run["first"]), int(run["shards"])) for run in entry.facts.get("runs", ())}
+    champions, ends = float(entry.options["champions"]), list[int]()
+    for folder, (first, count) in sorted(spans.items(), key=lambda item: item[1]):
+        wanted = f"run-{sha256_json([list(segments[first : first + count]), champions])[:32]}"
+        if folder != wanted or first != (ends[-1] if ends else 0):
+            break
+        ends.append(first + count)
+    return ends
+
+
+def _statistics(folder: Path, segments: Sequence[str], sizes: Sequence[int]) -> dict[str, Any]:
+    cards = [json.loads((folder / segment / CARD).read_bytes()) for segment in segments]
+    totals = {name: sum(card[name] for card in cards) for name in ("entries", "empty", "clipped")}
+    rows = sum(sizes)
+    mean = round(totals["entries"] / rows, 2) if rows else 0.0
+    return {"mean_dimensions": mean, **totals}

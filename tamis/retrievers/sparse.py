@@ -1,0 +1,268 @@
+"""Learned sparse retrieval: inner products of weighted dimensions, on the sparse kernel.
+
+Exact by default. With champion lists in the part (``champions=0.2``), ``approximate=true`` lets these propose candidates, which
+then get their exact scores: only which documents are looked at is approximate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.encoders.base import Passage, SparseVectors
+from tamis.encoders.options import ImpactsOptions
+from tamis.errors import MissingResourceError, UsageError
+from tamis.families import Address, option, scoped_address
+from tamis.indexer.sparse.part import SearchHow, SparsePart
+from tamis.ranking import Queries, Ranking, check_k
+from tamis.retrievers.models import QueryEncoder, find_part, missing_part
+from tamis.stages import DocumentView, Evidence, PartSource, RowMask
+
+
+@dataclass(frozen=True)
+class SparseOptions:
+    """How sparse vectors are stored and searched, whatever made them."""
+
+    bits: int | None = option(
+        None, "bits of a weight: 1 keeps none; by default whole numbers as they are, else 8", scope="part", ge=1, le=16
+    )
+    top: int | None = option(None, "how many weights a document keeps, the largest", scope="part", ge=1)
+    min_weight: float = option(0.0, "the least weight that is kept of a document", scope="part", ge=0)
+    champions: float = option(
+        0.0, "share of every list in its champion list, for approximate search", scope="part", ge=0, le=1
+    )
+    approximate: bool = option(False, "let champion lists propose the documents that are scored")
+    candidates: int = option(200, "how many they propose a query (more where k is larger)", ge=1)
+    query_top: int | None = option(None, "how many of a query's weights count, the largest", ge=1)
+    deadline: float | None = option(None, "seconds a batch may take; then the best so far, marked partial", gt=0)
+    part: str | None = option(None, "name of the part to read, where several were encoded by the model")
+
+
+class TokenQueries:
+    """Queries as tokens between white space, each as often as it weighs; tokens that no document has are left out.
+
+    Args:
+        part: whose dimensions the tokens name.
+    """
+
+    def __init__(self, part: SparsePart) -> None:
+        self._part = part
+
+    def encode(self, texts: Sequence[str]) -> SparseVectors:
+        """Return weighted dimensions."""
+        return named_vectors(self._part, [Counter(text.split()) for text in texts])
+
+
+class SparseRetriever:
+    """A `Retriever`, `Rescorer` and `Explainer` over a sparse part.
+
+    Args:
+        part: the part.
+        encoder: of the queries.
+        options: of the search.
+    """
+
+    def __init__(self, part: SparsePart, encoder: QueryEncoder | TokenQueries, options: SparseOptions) -> None:
+        if options.approximate and not part.has_champions:
+            raise UsageError(
+                f"part {part.name!r} has no champion lists: add one with them, as in  tamis add-part INDEX "
+                f"'{part.entry.address}?champions=0.2'"
+            )
+        self._part, self._encoder, self._options = part, encoder, options
+        self.depth_dependent = options.approximate
+
+    def retrieve(self, queries: Queries, k: int, *, mask: RowMask | None = None) -> Ranking:
+        """Return the `k` rows of largest inner product a query; rows that share no dimension with it are not returned.
+
+        Raises:
+            UsageError: `k` is below 1.
+        """
+        check_k(k)
+        part, options = self._part, self._options
+        deadline = None if options.deadline is None else time.monotonic() + options.deadline
+        how = SearchHow(options.candidates if options.approximate else None, deadline)
+        found = part.search(self._vectors(queries), k, part.positions.masks(mask), how)
+        rows, scores = part.documents.rows_at(found.docs), found.scores.astype(np.float64)
+        return Ranking(part.documents, queries.ids, found.offsets, rows, scores, found.partial)
+
+    def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
+        """Return `ranking` with inner products as scores."""
+        part = self._part
+        ranking.require_space(part.documents)
+        positions = [part.documents.positions_of(ranking.at(i)[0]) for i in range(len(queries))]
+        scores = part.scores_of(self._vectors(queries), positions)
+        return ranking.with_scores(np.concatenate([np.zeros(0), *scores]))
+
+    def explain(
+        self, queries: Queries, rows: NDArray[np.int64], *, mask: RowMask | None = None
+    ) -> list[list[Evidence]]:
+        """Return what each dimension contributes; see `tamis.stages.Explainer`.
+
+        Details of a dimension: ``query`` and ``document``, its weights.
+        """
+        part, vectors = self._part, self._vectors(queries)
+        allowed = part.positions.allowed(mask)
+        found = []
+        positions = part.documents.positions_of(rows)
+        for i in range(len(queries)):
+            span = slice(int(vectors.offsets[i]), int(vectors.offsets[i + 1]))
+            dims, weights = vectors.indices[span].astype(np.int64), vectors.values[span]
+            scores = part.scores_of(_one(dims, weights), [positions])[0]
+            found.append(
+                [
+                    self._evidence(dims, weights, int(position), float(score))
+                    if allowed is None or allowed[position]
+                    else Evidence("inner product", None, notes=("the row is deleted or filtered out",))
+                    for position, score in zip(positions.tolist(), scores.tolist(), strict=True)
+                ]
+            )
+        return found
+
+    def _evidence(self, dims: NDArray[np.int64], weights: NDArray[np.float32], position: int, total: float) -> Evidence:
+        part = self._part
+        held, values = part.row(position)
+        _, ours, theirs = np.intersect1d(dims, held, assume_unique=True, return_indices=True)
+        names = part.names
+        children = [
+            Evidence(
+                str(dims[i]) if names is None else names[dims[i]],
+                float(np.float32(weights[i] * values[j])),
+                {"query": float(weights[i]), "document": float(values[j])},
+            )
+            for i, j in zip(ours.tolist(), theirs.tolist(), strict=True)
+        ]
+        children.sort(key=lambda child: -(child.value or 0.0))
+        matched = f"{len(children)} of {len(dims)} dimensions"
+        if not children:
+            return Evidence(matched, None, notes=("it shares no dimension with the query",))
+        return Evidence(matched, total, children=tuple(children))
+
+    def _vectors(self, queries: Queries) -> SparseVectors:
+        terms = queries.terms
+        found = self._encoder.encode(queries.texts) if terms is None else named_vectors(self._part, terms)
+        return heaviest(found, self._options.query_top)
+
+
+def named_vectors(part: SparsePart, queries: Sequence[Mapping[str, float]]) -> SparseVectors:
+    """Return queries given by the names of their dimensions; names that the part does not know are left out.
+
+    Raises:
+        UsageError: the part's dimensions have no names.
+    """
+    if part.names is None:
+        raise UsageError(f"part {part.name!r}: its dimensions have no names, so weighted terms mean nothing to it")
+    known, rows = part.dimensions_of, []
+    for terms in queries:
+        held = sorted((known[name], weight) for name, weight in terms.items() if name in known and weight > 0)
+        rows.append(held)
+    offsets = np.cumsum([0, *map(len, rows)])
+    indices = np.array([dim for row in rows for dim, _ in row], np.int32)
+    values = np.array([weight for row in rows for _, weight in row], np.float32)
+    return SparseVectors(offsets, indices, values, 0)
+
+
+def heaviest(vectors: SparseVectors, top: int | None) -> SparseVectors:
+    """Keep the `top` largest weights of each row, lower dimensions first among equals; None keeps all."""
+    if top is None or not len(vectors.indices):
+        return vectors
+    lengths = np.diff(vectors.offsets)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    order = np.lexsort((vectors.indices, -vectors.values, owners))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order)) - np.repeat(vectors.offsets[:-1], lengths)
+    keep = rank < top
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[vectors.offsets]
+    return SparseVectors(offsets, vectors.indices[keep], vectors.values[keep], vectors.truncated)
+
+
+def _one(dims: NDArray[np.int64], weights: NDArray[np.float32]) -> SparseVectors:
+    return SparseVectors(np.array([0, len(dims)]), dims.astype(np.int32), weights, 0)
+
+
+class SparseScorer:
+    """A `Rescorer` that encodes the candidates, where the index holds no vectors of the model.
+
+    Args:
+        documents: whose texts are encoded.
+        encoder: of queries and documents.
+        cannot_retrieve: the error for a pipeline that wants it to retrieve.
+    """
+
+    def __init__(self, documents: DocumentView, encoder: QueryEncoder, cannot_retrieve: MissingResourceError) -> None:
+        self._documents, self._encoder, self.cannot_retrieve = documents, encoder, cannot_retrieve
+
+    def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
+        """Return `ranking` with inner products as scores; every candidate is encoded once a call."""
+        ranking.require_space(self._documents)
+        rows = np.unique(ranking.rows)
+        passages = list(map(Passage, self._documents.titles(rows), self._documents.bodies(rows)))
+        found = self._encoder.encoder.encode_passages(passages)
+        asked = self._encoder.encode(queries.texts)
+        scores = np.zeros(len(ranking.rows))
+        dense = np.zeros(self._encoder.encoder.dimensions, np.float32)
+        for i in range(len(queries)):
+            span = slice(int(asked.offsets[i]), int(asked.offsets[i + 1]))
+            dense[asked.indices[span]] = asked.values[span]
+            products = np.concatenate([np.zeros(1), np.cumsum(dense[found.indices] * found.values, dtype=np.float64)])
+            every = products[found.offsets[1:]] - products[found.offsets[:-1]]
+            places = slice(int(ranking.offsets[i]), int(ranking.offsets[i + 1]))
+            scores[places] = every[np.searchsorted(rows, ranking.rows[places])].astype(np.float32)
+            dense[asked.indices[span]] = 0
+        return ranking.with_scores(scores)
+
+
+class SparseFamily:
+    """What the families of sparse models share; one is its options and its name in the registry of encoders."""
+
+    summary: ClassVar[str]
+    part_kind: ClassVar[str | None] = "sparse"
+    default_part: ClassVar[str | None] = None
+    Options: ClassVar[type[Any]]
+    checkpoints: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def encoder(cls, address: Address) -> Any:
+        """Open the encoder of a model; options of other scopes do not matter to it."""
+        from tamis.encoders.registry import open_encoder
+
+        return open_encoder(address)
+
+    @classmethod
+    def open(cls, source: PartSource, address: Address, options: Any) -> SparseRetriever | SparseScorer:
+        """Open the model over the part that it encoded, or over the bare documents."""
+        part = find_part(source, address, options, "sparse")
+        if part is not None:
+            return SparseRetriever(part, QueryEncoder(lambda: cls.encoder(address), part.entry), options)
+        model = str(scoped_address(address, cls.Options, "model"))
+        encoder = QueryEncoder(lambda: cls.encoder(address), None)
+        return SparseScorer(source.documents, encoder, missing_part(source, model))
+
+
+@dataclass(frozen=True)
+class _ImpactsOptions(SparseOptions, ImpactsOptions):
+    """Options of ``impacts``."""
+
+
+class Impacts(SparseFamily):
+    """The ``impacts`` family: vectors that somebody else made; a search needs only the part."""
+
+    summary: ClassVar[str] = "sparse vectors made elsewhere (Anserini's JSON lines), queries as weighted tokens"
+    Options: ClassVar[type[Any]] = _ImpactsOptions
+
+    @classmethod
+    def open(cls, source: PartSource, address: Address, options: Any) -> SparseRetriever:
+        """Open the part that the vectors became.
+
+        Raises:
+            MissingResourceError: they became none.
+        """
+        part = find_part(source, address, options, "sparse")
+        if part is None:
+            raise missing_part(source, str(scoped_address(address, cls.Options, "model")))
+        return SparseRetriever(part, TokenQueries(part), options)
