@@ -48,13 +48,13 @@ def read_queries(path: Path) -> Queries:
     return [(query_id, text) for query_id, text in pairs]
 
 
-def tamis_searches(folder: str) -> Iterator[tuple[str, Search]]:
+def tamis_searches(folder: str, pipeline: str = "bm25") -> Iterator[tuple[str, Search]]:
     """Ours: one query a call, and batches over one and two threads."""
     import tamis
 
     def batch(index: Any) -> Search:
         def search(queries: Queries, k: int) -> Answers:
-            ranking = index.rank(queries, k)
+            ranking = index.rank(queries, k, pipeline=pipeline)
             ids, scores = ranking.space.ids(ranking.rows), ranking.scores.tolist()
             places = ranking.offsets.tolist()
             return [list(zip(ids[a:b], scores[a:b], strict=True)) for a, b in itertools.pairwise(places)]
@@ -95,12 +95,19 @@ def anserini_searches(folder: str) -> Iterator[tuple[str, Search]]:
     yield "search only", lambda queries, k: [searcher.search(text, k) for _, text in queries] and None
 
 
+def lucene_searches(folder: str) -> Iterator[tuple[str, Search]]:
+    """Lucene through our bridge, without Anserini's searcher."""
+    return tamis_searches(folder, "bm25?engine=lucene")
+
+
 ENGINES = {"tamis": tamis_searches, "anserini": anserini_searches}
+"""What `compare` compares."""
+SERVED = {**ENGINES, "lucene": lucene_searches}
 
 
 def serve(engine: str, folder: str, queries: Queries) -> None:
     """Answer requests from standard input, one JSON line each: how to search, how deep, whether the answers are wanted."""
-    ways = dict(ENGINES[engine](folder))
+    ways = dict(SERVED[engine](folder))
     print(json.dumps(list(ways)), flush=True)
     for line in sys.stdin:
         way, k, wanted = json.loads(line)
