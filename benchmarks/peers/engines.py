@@ -365,19 +365,18 @@ ENGINES: dict[str, type[Engine]] = {
 SHARED_INDEX = {"pisa-maxscore": "pisa"}
 
 
-def main() -> None:
+def serve(engine: Engine) -> None:
+    """Build the index if it is not there, open it, and answer requests."""
     out = os.fdopen(os.dup(1), "w")  # engines print of their own accord: that goes to standard error
     os.dup2(2, 1)
-    name, folder = sys.argv[1], Path(sys.argv[2])
-    index = folder / f"{SHARED_INDEX.get(name, name)}-index"
-    engine, seconds = ENGINES[name](folder, index), None
-    if not index.exists():
+    seconds = None
+    if not engine.index.exists():
         begun = time.perf_counter()
         engine.build()
         seconds = time.perf_counter() - begun
     engine.open()
     queries, ways = engine.queries(), engine.ways()
-    print(json.dumps({"ways": list(ways), "seconds": seconds, "bytes": size_of(index)}), file=out, flush=True)
+    print(json.dumps({"ways": list(ways), "seconds": seconds, "bytes": size_of(engine.index)}), file=out, flush=True)
     for line in sys.stdin:
         way, k, count, wanted = json.loads(line)
         begun = time.perf_counter()
@@ -388,4 +387,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    chosen, where = sys.argv[1], Path(sys.argv[2])
+    serve(ENGINES[chosen](where, where / f"{SHARED_INDEX.get(chosen, chosen)}-index"))

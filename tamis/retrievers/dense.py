@@ -36,7 +36,13 @@ class DensePartOptions:
     oversample: int | None = option(None, "candidates of a quick search, for each result", ge=1)
     ef: int | None = option(None, "candidates that a graph search keeps", ge=1)
     nprobe: int | None = option(None, "inverted lists that are read", ge=1)
+    scan: str = option("cpu", "what looks at the vectors: cpu, or a torch device such as cuda, which then holds them")
     part: str | None = option(None, "name of the part to read, where several were encoded by the model")
+
+    def how(self) -> How:
+        """Return what the search options ask for."""
+        device = None if self.scan == "cpu" else self.scan
+        return How(self.exact or device is not None, self.oversample, self.ef, self.nprobe, device)
 
 
 class DenseRetriever:
@@ -163,10 +169,8 @@ class DenseFamily:
         if part is None:
             encoder = QueryEncoder(lambda: cls.query_encoder(address, options), None)
             return DenseScorer(source.documents, encoder, missing_part(source, str(model)))
-        how = How(options.exact, options.oversample, options.ef, options.nprobe)
-        return DenseRetriever(
-            part, QueryEncoder(lambda: part.query_encoder() or cls.query_encoder(address, options), part.entry), how
-        )
+        encoder = QueryEncoder(lambda: part.query_encoder() or cls.query_encoder(address, options), part.entry)
+        return DenseRetriever(part, encoder, options.how())
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from tamis.kernels.searching import Hits
 from tamis.ranking import Rows
 from tamis.stages import RowMask
 
+if TYPE_CHECKING:
+    from tamis.indexer.dense.device import DeviceScan
+
 
 @dataclass(frozen=True)
 class How:
@@ -34,12 +37,14 @@ class How:
         oversample: candidates that are scored exactly, for each of the k results; None: what was measured to be enough.
         ef: candidates that a graph search keeps.
         nprobe: inverted lists that are read.
+        device: a torch device that holds the vectors and scans them all; None: the processor.
     """
 
     exact: bool = False
     oversample: int | None = None
     ef: int | None = None
     nprobe: int | None = None
+    device: str | None = None
 
 
 EXACT = How(exact=True)
@@ -64,6 +69,7 @@ class DensePart:
         self.dimensions = int(entry.facts["dimensions"])
         self.starts = np.cumsum([0, *(shard.rows for shard in entry.shards)])
         self._lock = threading.Lock()
+        self._devices: dict[str, DeviceScan] = {}
 
     def close(self) -> None:
         """Nothing is held but memory maps, which go with the object."""
@@ -115,6 +121,8 @@ class DensePart:
             allowed: true for the positions that may be returned; None: all.
             how: exactly, or through what the part was given to be quicker.
         """
+        if how.device is not None:
+            return self._on_device(how.device).search(queries, k, allowed)
         masks = self._bitmaps(allowed)
         if how.exact or (self.entry.options["index"] == FLAT and self.entry.options["codes"] is None):
             return search_flat(self.vectors, queries, k, mask=masks, threads=self.threads)
@@ -123,6 +131,14 @@ class DensePart:
         return search_codes(
             self.vectors, self.codes, queries, k, oversample=how.oversample, mask=masks, threads=self.threads
         )
+
+    def _on_device(self, device: str) -> DeviceScan:
+        from tamis.indexer.dense.device import DeviceScan
+
+        with self._lock:
+            if device not in self._devices:
+                self._devices[device] = DeviceScan(self.vectors, self.entry.options["store"], device)
+            return self._devices[device]
 
     def _search_ann(self, queries: NDArray[np.float32], k: int, masks: Masks, how: How) -> Hits:
         """Shards with an approximate index through it, the others exactly."""

@@ -147,14 +147,16 @@ class SparsePart:
 
 def rescored(postings: Postings, queries: Queries, proposed: Hits, k: int, threads: int) -> Hits:
     """Return the best `k` of what was proposed, by the scores that `postings` give."""
-    n = len(proposed)
-    owners = np.repeat(np.arange(n), np.diff(proposed.offsets))
-    order = np.lexsort((proposed.docs, owners))
-    docs = proposed.docs[order]
+    if len(proposed) == 1:  # a single query of a tenth of a millisecond
+        docs = np.sort(proposed.docs)
+        scores = score(postings, queries, proposed.offsets, docs, threads=threads)
+        best = np.lexsort((docs, -scores))[:k]
+        return Hits(np.array([0, len(best)]), docs[best], scores[best], proposed.partial)
+    lengths = np.diff(proposed.offsets)
+    owners = np.repeat(np.arange(len(proposed)), lengths)
+    docs = proposed.docs[np.lexsort((proposed.docs, owners))]
     scores = score(postings, queries, proposed.offsets, docs, threads=threads)
     best = np.lexsort((docs, -scores, owners))
-    ranks = np.arange(len(best)) - np.repeat(proposed.offsets[:-1], np.diff(proposed.offsets))
-    kept = best[ranks < k]
-    counts = np.minimum(np.diff(proposed.offsets), k)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    kept = best[np.arange(len(best)) - np.repeat(proposed.offsets[:-1], lengths) < k]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.minimum(lengths, k))])
     return Hits(offsets, docs[kept], scores[kept], proposed.partial)
