@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu --model FOLDER --texts corpus.jsonl.gz --rows 8800000
 
-Encoding: `SentenceTransformer.encode` at its defaults on the device, and ours in float32, bfloat16 and float16, in turns, medians.
+Encoding: `SentenceTransformer.encode` at its defaults on the device, and ours in three numeric modes, in turns, medians.
 Search: 8.8 million random bfloat16 vectors of 384 dimensions in the device's memory; the floor is the time that reading them
 once takes at the rate of a copy on the device, measured in the same run.
 """
