@@ -25,6 +25,8 @@ Search = Callable[[Any, int], list[list[int]]]
 
 
 def size_of(folder: Path) -> int:
+    if folder.is_file():
+        return folder.stat().st_size
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
@@ -339,7 +341,7 @@ class PisaImpacts(Vectors):
             def search(queries: Any, k: int) -> list[list[int]]:
                 if (k, threads) not in made:
                     made[k, threads] = self._pisa.quantized(
-                        num_results=k, threads=threads, query_algorithm="block_max_wand", query_weighted=True
+                        num_results=k, threads=threads, query_algorithm="maxscore", query_weighted=True
                     )
                 toks = [{f"t{t}": float(w) for t, w in zip(*query, strict=True)} for query in queries]
                 frame = pd.DataFrame({"qid": [str(i) for i in range(len(queries))], "query_toks": toks})
