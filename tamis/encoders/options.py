@@ -62,3 +62,38 @@ class ColbertOptions(LengthOptions):
     """Model options of ``colbert``; what is not given is the checkpoint's own."""
 
     query_length: int | None = option(None, "tokens that a query is filled to", scope="model", ge=4)
+
+
+@dataclass(frozen=True)
+class ActiveOptions(NumericOptions):
+    """Model options of learned sparse encoders: how long texts are, and which of their weights are the model's output.
+
+    A part stores fewer weights, and a search uses fewer, by options of theirs, which are free to change.
+    """
+
+    max_length: int | None = option(None, "tokens that are read of a document", scope="model", ge=2)
+    query_length: int | None = option(None, "tokens that are read of a query", scope="model", ge=2)
+    active: int | None = option(None, "weights that a document has at most, the largest", scope="model", ge=1)
+    query_active: int | None = option(None, "weights that a query has at most, the largest", scope="model", ge=1)
+    threshold: float = option(0.0, "least weight of a document", scope="model", ge=0)
+    query_threshold: float = option(0.0, "least weight of a query", scope="model", ge=0)
+
+
+POOLINGS = ("max", "sum")
+SPECIAL_TOKENS = ("pooled", "masked")
+
+
+@dataclass(frozen=True)
+class SpladeOptions(ActiveOptions):
+    """Model options of ``splade``; what is not given is the checkpoint's own."""
+
+    pooling: str | None = option(None, "of tokens: max, or sum as in the first SPLADE", scope="model", choices=POOLINGS)
+    special_tokens: str = option(
+        "pooled", "whether [CLS] and [SEP] are pooled too, or masked as by LSR", scope="model", choices=SPECIAL_TOKENS
+    )
+    query: str | None = option(None, "checkpoint of the query encoder, where it is another one", scope="model")
+    query_weights: str | None = option(
+        None, "queries without a model: a JSON file of token weights, such as idf.json, or ones", scope="model"
+    )
+    prompt: str | None = option(None, "what is put before a document", scope="model")
+    query_prompt: str | None = option(None, "what is put before a query", scope="model")

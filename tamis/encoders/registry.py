@@ -14,6 +14,7 @@ _ENCODERS: dict[str, tuple[str, str]] = {
     "dense": ("tamis.encoders.dense", "DenseOptions"),
     "dpr": ("tamis.encoders.dpr", "PairOptions"),
     "spar": ("tamis.encoders.spar", "SparOptions"),
+    "splade": ("tamis.encoders.splade", "SpladeOptions"),
     "tct-colbert": ("tamis.encoders.tct_colbert", "LengthOptions"),
     "vectors": ("tamis.encoders.vectors", "VectorsOptions"),
 }
