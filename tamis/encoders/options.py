@@ -65,18 +65,21 @@ class ColbertOptions(LengthOptions):
 
 
 @dataclass(frozen=True)
-class ActiveOptions(NumericOptions):
-    """Model options of learned sparse encoders: how long texts are, and which of their weights are the model's output.
+class PruningOptions:
+    """Which of a text's weights are kept; no part of the model, whose identity they leave alone."""
 
-    A part stores fewer weights, and a search uses fewer, by options of theirs, which are free to change.
-    """
+    top: int | None = option(None, "how many weights a document keeps, the largest", scope="part", ge=1)
+    min_weight: float = option(0.0, "the least weight that is kept of a document", scope="part", ge=0)
+    query_top: int | None = option(None, "how many of a query's weights count, the largest", ge=1)
+    query_min_weight: float = option(0.0, "the least weight of a query that counts", ge=0)
+
+
+@dataclass(frozen=True)
+class SparseModelOptions(PruningOptions, NumericOptions):
+    """Options of learned sparse encoders."""
 
     max_length: int | None = option(None, "tokens that are read of a document", scope="model", ge=2)
     query_length: int | None = option(None, "tokens that are read of a query", scope="model", ge=2)
-    active: int | None = option(None, "weights that a document has at most, the largest", scope="model", ge=1)
-    query_active: int | None = option(None, "weights that a query has at most, the largest", scope="model", ge=1)
-    threshold: float = option(0.0, "least weight of a document", scope="model", ge=0)
-    query_threshold: float = option(0.0, "least weight of a query", scope="model", ge=0)
 
 
 POOLINGS = ("max", "sum")
@@ -84,13 +87,19 @@ SPECIAL_TOKENS = ("pooled", "masked")
 
 
 @dataclass(frozen=True)
-class SpladeOptions(ActiveOptions):
-    """Model options of ``splade``; what is not given is the checkpoint's own."""
+class UnicoilOptions(SparseModelOptions):
+    """Options of ``unicoil``."""
+
+    special_tokens: str = option(
+        "pooled", "whether special tokens count as by the authors' code, or not", scope="model", choices=SPECIAL_TOKENS
+    )
+
+
+@dataclass(frozen=True)
+class SpladeOptions(UnicoilOptions):
+    """Options of ``splade``; what is not given is the checkpoint's own."""
 
     pooling: str | None = option(None, "of tokens: max, or sum as in the first SPLADE", scope="model", choices=POOLINGS)
-    special_tokens: str = option(
-        "pooled", "whether [CLS] and [SEP] are pooled too, or masked as by LSR", scope="model", choices=SPECIAL_TOKENS
-    )
     query: str | None = option(None, "checkpoint of the query encoder, where it is another one", scope="model")
     query_weights: str | None = option(
         None, "queries without a model: a JSON file of token weights, such as idf.json, or ones", scope="model"

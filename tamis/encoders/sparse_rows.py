@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import SparseVectors
+from tamis.encoders.options import PruningOptions
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """Which weights of a text are kept: of those not below `threshold`, the `active` largest.
+    """Which weights of a text are kept: of those not below `least`, the `top` largest.
 
     Attributes:
-        active: how many; None keeps all. Lower dimensions come first among equals.
-        threshold: the least weight that is kept.
+        top: how many; None keeps all. Lower dimensions come first among equals.
+        least: the least weight that is kept.
     """
 
-    active: int | None = None
-    threshold: float = 0.0
+    top: int | None = None
+    least: float = 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what an identity keeps."""
-        return {"active": self.active, "threshold": self.threshold}
+    @classmethod
+    def of(cls, options: PruningOptions, top: tuple[int | None, int | None] = (None, None)) -> tuple[Pruning, Pruning]:
+        """Return what the options say of documents and of queries; `top` holds where they say nothing."""
+        return (
+            cls(options.top or top[0], options.min_weight),
+            cls(options.query_top or top[1], options.query_min_weight),
+        )
 
     def __call__(self, vectors: SparseVectors) -> SparseVectors:
         """Return the vectors with only the weights that are kept."""
-        keep = vectors.values >= self.threshold
-        if self.active is not None:
+        keep = vectors.values >= self.least
+        if self.top is not None:
             lengths = np.diff(vectors.offsets)
             owners = np.repeat(np.arange(len(lengths)), lengths)
             order = np.lexsort((vectors.indices, -vectors.values, owners))
             rank = np.empty(len(order), np.int64)
             rank[order] = np.arange(len(order)) - np.repeat(vectors.offsets[:-1], lengths)
-            keep &= rank < self.active
+            keep &= rank < self.top
         if keep.all():
             return vectors
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[vectors.offsets]

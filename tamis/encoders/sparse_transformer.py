@@ -97,6 +97,10 @@ class SparseTransformer(nn.Module):
         owners, dimensions = (weights != 0).nonzero(as_tuple=True)  # what is not a number is kept, and found out
         return Entries(owners, dimensions, weights[owners, dimensions])
 
+    def weighted(self, rows: SparseVectors, side: str) -> SparseVectors:
+        """Return what becomes of the weights that pruning left; here nothing."""
+        return rows
+
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
         """Return documents as the model reads them."""
         raise NotImplementedError
@@ -138,7 +142,7 @@ class SparseTransformer(nn.Module):
                         "too narrow for it"
                     )
                 rows = sparse_rows(len(places), owners.cpu().numpy(), dimensions.cpu().numpy(), values)
-                parts.append((places, prune(rows)))
+                parts.append((places, self.weighted(prune(rows), side)))
                 tick(len(places))
         return stacked(len(inputs), parts, inputs.truncated)
 

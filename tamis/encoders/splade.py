@@ -56,7 +56,7 @@ class Recipe:
         max_length: tokens that are read, None where nothing is said.
         lower: whether texts are lower-cased first.
         prompt: what is put before a text.
-        active: weights that a text has at most.
+        top: how many weights a text keeps.
     """
 
     home: Path
@@ -66,7 +66,7 @@ class Recipe:
     max_length: int | None = None
     lower: bool = False
     prompt: str = ""
-    active: int | None = None
+    top: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what an identity keeps."""
@@ -208,8 +208,8 @@ def load(address: Address, options: SpladeOptions) -> Splade:
     if options.query is not None:
         folders["query"] = find_checkpoint(options.query)
         query = read_recipes(folders["query"])[1]
-    document = _chosen(document, options.pooling, options.prompt, options.active)
-    query = _chosen(query, options.pooling, options.query_prompt, options.query_active)
+    document = _chosen(document, options.pooling, options.prompt)
+    query = _chosen(query, options.pooling, options.query_prompt)
 
     numerics = Numerics.of(options.device, options.dtype)
     document_side = query_side = _side(document, options)
@@ -222,14 +222,14 @@ def load(address: Address, options: SpladeOptions) -> Splade:
     elif query.home != document.home:
         query_side = _side(query, options)
     query_format = _format(query, query_side, options.query_length)
-    pruning = Pruning(document.active, options.threshold), Pruning(query.active, options.query_threshold)
+    pruning = Pruning.of(options, (document.top, query.top))
     identity = make_identity(
         address,
         folders,
         options,
         VERSION,
-        document=document.to_json() | document_format.to_json() | pruning[0].to_json(),
-        query=query.to_json() | query_format.to_json() | pruning[1].to_json(),
+        document=document.to_json() | document_format.to_json(),
+        query=query.to_json() | query_format.to_json(),
         special_tokens=options.special_tokens,
         query_weights=None if weights is None else sha256_json(weights.tolist()),
     )
@@ -237,13 +237,12 @@ def load(address: Address, options: SpladeOptions) -> Splade:
     return encoder.to(numerics.device).eval()
 
 
-def _chosen(recipe: Recipe, pooling: str | None, prompt: str | None, active: int | None) -> Recipe:
+def _chosen(recipe: Recipe, pooling: str | None, prompt: str | None) -> Recipe:
     """Return the recipe with what the options say instead."""
     return replace(
         recipe,
         pooling=pooling or recipe.pooling,
         prompt=recipe.prompt if prompt is None else prompt,
-        active=active or recipe.active,
     )
 
 
@@ -331,10 +330,10 @@ def read_recipes(folder: Path) -> tuple[Recipe, Recipe]:
             sides = _recipe(folder, listed), _recipe(folder, listed)
     prompts = settings.get("prompts") or {}
     default = prompts.get(settings.get("default_prompt_name") or "", "")
-    active = settings.get("max_active_dims")
+    top = settings.get("max_active_dims")
     return (
-        replace(sides[0], active=active, prompt=prompts.get("document", prompts.get("passage", default))),
-        replace(sides[1], active=active, prompt=prompts.get("query", default)),
+        replace(sides[0], top=top, prompt=prompts.get("document", prompts.get("passage", default))),
+        replace(sides[1], top=top, prompt=prompts.get("query", default)),
     )
 
 
