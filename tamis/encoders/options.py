@@ -106,3 +106,15 @@ class SpladeOptions(UnicoilOptions):
     )
     prompt: str | None = option(None, "what is put before a document", scope="model")
     query_prompt: str | None = option(None, "what is put before a query", scope="model")
+
+
+@dataclass(frozen=True)
+class UhdOptions(SparseModelOptions):
+    """Options of ``uhd``; what is not given is the checkpoint's own."""
+
+    winners: int | None = option(None, "dimensions that survive of a token and bucket", scope="model", ge=1)
+    query_winners: int | None = option(None, "the same of a query, which may be sparser", ge=1)
+    binary: bool = option(True, "whether a text is a set, or dimensions keep their real values", scope="model")
+    special_tokens: str | None = option(
+        None, "whether special tokens are pooled, or masked", scope="model", choices=SPECIAL_TOKENS
+    )

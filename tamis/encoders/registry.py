@@ -16,6 +16,7 @@ _ENCODERS: dict[str, tuple[str, str]] = {
     "spar": ("tamis.encoders.spar", "SparOptions"),
     "splade": ("tamis.encoders.splade", "SpladeOptions"),
     "tct-colbert": ("tamis.encoders.tct_colbert", "LengthOptions"),
+    "uhd": ("tamis.encoders.uhd", "UhdOptions"),
     "unicoil": ("tamis.encoders.sparse_unicoil", "UnicoilOptions"),
     "vectors": ("tamis.encoders.vectors", "VectorsOptions"),
 }
