@@ -24,11 +24,11 @@ from benchmarks.measure import PYTHON, machine, markdown, median, report, size_m
 from benchmarks.peers.process import PeerFailedError, PeerProcess
 from benchmarks.splade_like import Data, make_data, read_data
 from tamis.encoders.base import SparseVectors
+from tamis.encoders.sparse_rows import Pruning
 from tamis.indexer.sparse.part import rescored
 from tamis.indexer.sparse.runs import CHAMPIONS, Run, RunEntry, build_run
 from tamis.indexer.sparse.storage import CODES, SparseRows, write_rows
 from tamis.kernels import Queries, search
-from tamis.retrievers.sparse import heaviest
 
 ENGINES = ("scipy", "lucene-impact", "pisa-impacts", "bmp", "seismic")
 APPROXIMATE = ((40, 100), (40, 200), (40, 400), (25, 200))
@@ -91,7 +91,7 @@ class Ours:
             np.concatenate([weights for _, weights in some]).astype(np.float32),
             0,
         )
-        cut = heaviest(vectors, top)
+        cut = Pruning(top)(vectors)
         terms = self._run.terms(cut.indices.astype(np.int64))
         if not self._codes:
             return Queries(cut.offsets, terms)

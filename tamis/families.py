@@ -43,8 +43,11 @@ _BUILTIN: dict[str, str] = {
     "maxp": "tamis.retrievers.passages:MaxP",
     "ql": "tamis.retrievers.ql:QueryLikelihood",
     "spar": "tamis.retrievers.dense:Spar",
+    "splade": "tamis.retrievers.sparse:Splade",
     "sump": "tamis.retrievers.passages:SumP",
     "tct-colbert": "tamis.retrievers.dense:TctColbert",
+    "uhd": "tamis.retrievers.sparse:Uhd",
+    "unicoil": "tamis.retrievers.sparse:Unicoil",
     "vectors": "tamis.retrievers.dense:Vectors",
 }
 

@@ -126,24 +126,28 @@ def read_config(folder: Path, cls: Any) -> Any:
     return cls(**{name: value for name, value in values.items() if name in known and name != "model_type"})
 
 
-def load_transformer(folder: Path, *, unused: Sequence[str] = ("pooler.",), **options: Any) -> torch.nn.Module:
-    """Load the bare transformer of a checkpoint in float32, ready to run.
+def load_transformer(
+    folder: Path, *, unused: Sequence[str] = ("pooler.",), auto: str = "AutoModel", **options: Any
+) -> torch.nn.Module:
+    """Load the transformer of a checkpoint in float32, ready to run.
 
     Args:
         folder: of the checkpoint.
         unused: prefixes of weights that may be missing, since the caller does not use them.
+        auto: the class of transformers that chooses the model's: the bare model's, or one with a head.
         options: passed to the configuration.
 
     Raises:
         ModelError: it cannot be read, or lacks weights.
     """
     import torch
-    from transformers import AutoModel
+    import transformers
 
     require_weights(folder)
+    loader = getattr(transformers, auto)
     try:
         with _quiet():
-            model, loading = AutoModel.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **options)
+            model, loading = loader.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{folder} cannot be read as a transformer: {error}") from error
     refuse_missing(folder, loading["missing_keys"], unused)

@@ -19,7 +19,7 @@ from tamis.encoders.batching import Inputs, Numerics
 from tamis.encoders.checkpoints import find_checkpoint, load_transformer, read_json, read_state, refuse_missing
 from tamis.encoders.options import DenseOptions
 from tamis.encoders.pooling import POOLINGS, pool
-from tamis.encoders.text import TextFormat, Tokenizer
+from tamis.encoders.text import TextFormat, Tokenizer, length_limit
 from tamis.encoders.transformer import DenseTransformer, make_identity
 from tamis.errors import ModelError, UnknownNameError
 from tamis.families import Address
@@ -116,7 +116,7 @@ def load(address: Address, options: DenseOptions) -> SentenceEncoder:
     numerics = Numerics.of(options.device, options.dtype)
     transformer = load_transformer(home, unused=("pooler.",))
     linears = nn.Sequential(*(_linear(place, config) for place, config in recipe.linears))
-    max_length = _max_length(transformer.config, recipe.max_length, options.max_length)
+    max_length = length_limit(transformer.config, recipe.max_length, options.max_length)
     identity = make_identity(
         address,
         {"model": folder},
@@ -211,12 +211,3 @@ def _linear(folder: Path, config: Mapping[str, Any]) -> nn.Module:
     if name not in known:
         raise ModelError(f"{folder}: the activation {name!r} is not known; known: {', '.join(known)}")
     return nn.Sequential(layer, known[name]())
-
-
-def _max_length(config: Any, stated: int | None, wanted: int | None) -> int:
-    limit = int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
-    if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        limit -= 2  # positions begin behind the padding token's
-    if wanted is not None and wanted > limit:
-        raise ModelError(f"max_length={wanted}: the model has {limit} positions")
-    return wanted or min(stated or limit, limit)

@@ -67,3 +67,59 @@ class ColbertOptions(LengthOptions):
 @dataclass(frozen=True)
 class ImpactsOptions:
     """Options of ``impacts``: none."""
+
+
+@dataclass(frozen=True)
+class PruningOptions:
+    """Which of a text's weights are kept; no part of the model, whose identity they leave alone."""
+
+    top: int | None = option(None, "how many weights a document keeps, the largest", scope="part", ge=1)
+    min_weight: float = option(0.0, "the least weight that is kept of a document", scope="part", ge=0)
+    query_top: int | None = option(None, "how many of a query's weights count, the largest", ge=1)
+    query_min_weight: float = option(0.0, "the least weight of a query that counts", ge=0)
+
+
+@dataclass(frozen=True)
+class SparseModelOptions(PruningOptions, NumericOptions):
+    """Options of learned sparse encoders."""
+
+    max_length: int | None = option(None, "tokens that are read of a document", scope="model", ge=2)
+    query_length: int | None = option(None, "tokens that are read of a query", scope="model", ge=2)
+
+
+POOLINGS = ("max", "sum")
+SPECIAL_TOKENS = ("pooled", "masked")
+
+
+@dataclass(frozen=True)
+class UnicoilOptions(SparseModelOptions):
+    """Options of ``unicoil``."""
+
+    special_tokens: str = option(
+        "pooled", "whether special tokens count as by the authors' code, or not", scope="model", choices=SPECIAL_TOKENS
+    )
+
+
+@dataclass(frozen=True)
+class SpladeOptions(UnicoilOptions):
+    """Options of ``splade``; what is not given is the checkpoint's own."""
+
+    pooling: str | None = option(None, "of tokens: max, or sum as in the first SPLADE", scope="model", choices=POOLINGS)
+    query: str | None = option(None, "checkpoint of the query encoder, where it is another one", scope="model")
+    query_weights: str | None = option(
+        None, "queries without a model: a JSON file of token weights, such as idf.json, or ones", scope="model"
+    )
+    prompt: str | None = option(None, "what is put before a document", scope="model")
+    query_prompt: str | None = option(None, "what is put before a query", scope="model")
+
+
+@dataclass(frozen=True)
+class UhdOptions(SparseModelOptions):
+    """Options of ``uhd``; what is not given is the checkpoint's own."""
+
+    winners: int | None = option(None, "dimensions that survive of a token and bucket", scope="model", ge=1)
+    query_winners: int | None = option(None, "the same of a query, which may be sparser", ge=1)
+    binary: bool = option(True, "whether a text is a set, or dimensions keep their real values", scope="model")
+    special_tokens: str | None = option(
+        None, "whether special tokens are pooled, or masked", scope="model", choices=SPECIAL_TOKENS
+    )

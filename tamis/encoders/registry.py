@@ -15,7 +15,10 @@ _ENCODERS: dict[str, tuple[str, str]] = {
     "dpr": ("tamis.encoders.dpr", "PairOptions"),
     "impacts": ("tamis.encoders.impacts", "ImpactsOptions"),
     "spar": ("tamis.encoders.spar", "SparOptions"),
+    "splade": ("tamis.encoders.splade", "SpladeOptions"),
     "tct-colbert": ("tamis.encoders.tct_colbert", "LengthOptions"),
+    "uhd": ("tamis.encoders.uhd", "UhdOptions"),
+    "unicoil": ("tamis.encoders.sparse_unicoil", "UnicoilOptions"),
     "vectors": ("tamis.encoders.vectors", "VectorsOptions"),
 }
 

@@ -117,6 +117,25 @@ class TextFormat:
         return self.tokenizer.texts([t.lower() for t in written] if self.lower else written, self.max_length)
 
 
+def length_limit(config: Any, stated: int | None, wanted: int | None) -> int:
+    """Return how many tokens of a text a model reads.
+
+    Args:
+        config: the transformer's.
+        stated: by the checkpoint's files; None where they are silent.
+        wanted: by the user; None leaves it to the checkpoint.
+
+    Raises:
+        ModelError: more is wanted than the model has positions.
+    """
+    limit = int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
+    if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        limit -= 2  # positions begin behind the padding token's
+    if wanted is not None and wanted > limit:
+        raise ModelError(f"max_length={wanted}: the model has {limit} positions")
+    return wanted or min(stated or limit, limit)
+
+
 def _load(folder: Path) -> Any:
     from tokenizers import Tokenizer as Raw
 

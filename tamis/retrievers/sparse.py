@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import Passage, SparseVectors
-from tamis.encoders.options import ImpactsOptions
+from tamis.encoders.options import ImpactsOptions, PruningOptions, SpladeOptions, UhdOptions, UnicoilOptions
+from tamis.encoders.sparse_rows import Pruning
 from tamis.errors import MissingResourceError, UsageError
 from tamis.families import Address, option, scoped_address
 from tamis.indexer.sparse.part import SearchHow, SparsePart
@@ -26,20 +27,17 @@ from tamis.stages import DocumentView, Evidence, PartSource, RowMask
 
 
 @dataclass(frozen=True)
-class SparseOptions:
+class SparseOptions(PruningOptions):
     """How sparse vectors are stored and searched, whatever made them."""
 
     bits: int | None = option(
         None, "bits of a weight: 1 keeps none; by default whole numbers as they are, else 8", scope="part", ge=1, le=16
     )
-    top: int | None = option(None, "how many weights a document keeps, the largest", scope="part", ge=1)
-    min_weight: float = option(0.0, "the least weight that is kept of a document", scope="part", ge=0)
     champions: float = option(
         0.0, "share of every list in its champion list, for approximate search", scope="part", ge=0, le=1
     )
     approximate: bool = option(False, "let champion lists propose the documents that are scored")
     candidates: int = option(200, "how many they propose a query (more where k is larger)", ge=1)
-    query_top: int | None = option(None, "how many of a query's weights count, the largest", ge=1)
     deadline: float | None = option(None, "seconds a batch may take; then the best so far, marked partial", gt=0)
     part: str | None = option(None, "name of the part to read, where several were encoded by the model")
 
@@ -146,7 +144,7 @@ class SparseRetriever:
     def _vectors(self, queries: Queries) -> SparseVectors:
         terms = queries.terms
         found = self._encoder.encode(queries.texts) if terms is None else named_vectors(self._part, terms)
-        return heaviest(found, self._options.query_top)
+        return Pruning(self._options.query_top, self._options.query_min_weight)(found)
 
 
 def named_vectors(part: SparsePart, queries: Sequence[Mapping[str, float]]) -> SparseVectors:
@@ -165,20 +163,6 @@ def named_vectors(part: SparsePart, queries: Sequence[Mapping[str, float]]) -> S
     indices = np.array([dim for row in rows for dim, _ in row], np.int32)
     values = np.array([weight for row in rows for _, weight in row], np.float32)
     return SparseVectors(offsets, indices, values, 0)
-
-
-def heaviest(vectors: SparseVectors, top: int | None) -> SparseVectors:
-    """Keep the `top` largest weights of each row, lower dimensions first among equals; None keeps all."""
-    if top is None or not len(vectors.indices):
-        return vectors
-    lengths = np.diff(vectors.offsets)
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    order = np.lexsort((vectors.indices, -vectors.values, owners))
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order)) - np.repeat(vectors.offsets[:-1], lengths)
-    keep = rank < top
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[vectors.offsets]
-    return SparseVectors(offsets, vectors.indices[keep], vectors.values[keep], vectors.truncated)
 
 
 def _one(dims: NDArray[np.int64], weights: NDArray[np.float32]) -> SparseVectors:
@@ -266,3 +250,48 @@ class Impacts(SparseFamily):
         if part is None:
             raise missing_part(source, str(scoped_address(address, cls.Options, "model")))
         return SparseRetriever(part, TokenQueries(part), options)
+
+
+@dataclass(frozen=True)
+class _SpladeOptions(SparseOptions, SpladeOptions):
+    """Options of ``splade``."""
+
+
+class Splade(SparseFamily):
+    """The ``splade`` family."""
+
+    summary: ClassVar[str] = (
+        "SPLADE: word pieces weighted by a masked language model; queries alike, or without a model"
+    )
+    Options: ClassVar[type[Any]] = _SpladeOptions
+    checkpoints: ClassVar[tuple[str, ...]] = (
+        "naver/splade-v3",
+        "naver/splade-cocondenser-ensembledistil",
+        "naver/efficient-splade-VI-BT-large-doc?query=naver/efficient-splade-VI-BT-large-query",
+        "opensearch-project/opensearch-neural-sparse-encoding-doc-v3-distill",
+    )
+
+
+@dataclass(frozen=True)
+class _UnicoilOptions(SparseOptions, UnicoilOptions):
+    """Options of ``unicoil``."""
+
+
+class Unicoil(SparseFamily):
+    """The ``unicoil`` family."""
+
+    summary: ClassVar[str] = "uniCOIL: a weight a token, over texts that were expanded beforehand"
+    Options: ClassVar[type[Any]] = _UnicoilOptions
+    checkpoints: ClassVar[tuple[str, ...]] = ("castorini/unicoil-msmarco-passage",)
+
+
+@dataclass(frozen=True)
+class _UhdOptions(SparseOptions, UhdOptions):
+    """Options of ``uhd``."""
+
+
+class Uhd(SparseFamily):
+    """The ``uhd`` family; with ``bits=1`` the index keeps sets, without weights."""
+
+    summary: ClassVar[str] = "UHD: sets of winning dimensions of very wide layers; store them with bits=1"
+    Options: ClassVar[type[Any]] = _UhdOptions

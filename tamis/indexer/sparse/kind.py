@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import SparseVectors, Tick
+from tamis.encoders.sparse_rows import Pruning
 from tamis.errors import ModelError, UsageError
 from tamis.files import sha256_json, write_json
 from tamis.indexer.encoded.entry import EncodedEntry
@@ -51,8 +52,9 @@ class SparseKind:
             lengths[~blank] = np.diff(found.offsets)
             offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
             found = found._replace(offsets=offsets)
-        rows = prune(check_vectors(entry.address, found), entry.options["top"], entry.options["min_weight"])
-        write_rows(folder, rows, WEIGHTS)
+        check_vectors(entry.address, found)
+        kept = Pruning(entry.options["top"], entry.options["min_weight"])(found)
+        write_rows(folder, SparseRows(kept.offsets, kept.indices.astype(np.uint32), kept.values), WEIGHTS)
         return int(found.truncated)
 
     def training_rows(self, entry: EncodedEntry, rows: int) -> int:
@@ -110,8 +112,8 @@ class SparseKind:
         return SparsePart(folder, name, entry, documents, threads)
 
 
-def check_vectors(address: str, found: SparseVectors) -> SparseRows:
-    """Return encoded rows, if they are what `SparseVectors` promises.
+def check_vectors(address: str, found: SparseVectors) -> None:
+    """Check that encoded rows are what `SparseVectors` promises.
 
     Raises:
         ModelError: a weight is not finite or not above 0, or dimensions do not ascend.
@@ -122,27 +124,6 @@ def check_vectors(address: str, found: SparseVectors) -> SparseRows:
     inside[found.offsets[:-1][np.diff(found.offsets) > 0]] = False
     if (found.indices[1:] <= found.indices[:-1])[inside[1:]].any() or (found.indices < 0).any():
         raise ModelError(f"{address} gave dimensions that do not ascend from 0")
-    return SparseRows(found.offsets, found.indices.astype(np.uint32), found.values)
-
-
-def prune(rows: SparseRows, top: int | None, least: float) -> SparseRows:
-    """Keep of every row the entries of at least a weight, and of these the largest, lower dimensions first among equals.
-
-    Args:
-        rows: with weights.
-        top: how many a row; None keeps all.
-        least: smallest weight that is kept.
-    """
-    assert rows.values is not None  # noqa: S101 - encoded rows have weights
-    keep = rows.values >= least
-    if top is not None:
-        owner = np.repeat(np.arange(len(rows)), np.diff(rows.offsets))
-        order = np.lexsort((rows.dimensions, -rows.values, owner))
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order)) - np.repeat(rows.offsets[:-1], np.diff(rows.offsets))
-        keep &= rank < top
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[rows.offsets]
-    return SparseRows(offsets, rows.dimensions[keep], rows.values[keep])
 
 
 def _write_shard(levels: Levels, rows: SparseRows, shard: Path, *, clipped: int) -> None:

@@ -1,0 +1,204 @@
+"""What every learned sparse encoder over a transformer shares: the loop over batches, special tokens, and pooling of logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tamis.encoders.base import ModelIdentity, Passage, SparseVectors, Tick, no_tick
+from tamis.encoders.batching import Inputs, Numerics, batches_of, pad_batch
+from tamis.encoders.sparse_rows import Pruning, sparse_rows, stacked
+from tamis.encoders.text import Tokenizer
+from tamis.errors import ModelError
+
+LOGITS = 1 << 28
+"""Numbers of a batch before pooling, tokens times dimensions: 1 GiB of float32."""
+
+
+class Entries(NamedTuple):
+    """What is not 0 in the vectors of a batch.
+
+    Attributes:
+        owners: int64 [entries], the text of each.
+        dimensions: int64 [entries], distinct within a text.
+        weights: float32 [entries], not below 0.
+    """
+
+    owners: torch.Tensor
+    dimensions: torch.Tensor
+    weights: torch.Tensor
+
+
+class SparseTransformer(nn.Module):
+    """A `tamis.encoders.base.SparseEncoder`; a subclass says how a text is written and what becomes of its tokens.
+
+    Args:
+        identity: of the model.
+        numerics: where and how it runs.
+        dimensions: of the space.
+        pruning: of documents and of queries.
+    """
+
+    def __init__(
+        self,
+        identity: ModelIdentity,
+        numerics: Numerics,
+        dimensions: int,
+        pruning: tuple[Pruning, Pruning] = (Pruning(), Pruning()),
+    ) -> None:
+        super().__init__()
+        self.identity, self.numerics, self.dimensions, self.pruning = identity, numerics, dimensions, pruning
+
+    def forward(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        types: torch.Tensor | None = None,
+        *,
+        side: str = "document",
+    ) -> torch.Tensor:
+        """Return the vectors of a padded batch, differentiably and not pruned.
+
+        Args:
+            ids: int64 [texts, tokens].
+            mask: int64, 1 where there is a token; None: everywhere.
+            types: int64 token types; None: all 0.
+            side: ``query`` or ``document``.
+
+        Returns:
+            float32 [texts, dimensions], not below 0.
+        """
+        raise NotImplementedError
+
+    def entries(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor | None,
+        types: torch.Tensor | None,
+        *,
+        side: str,
+        places: NDArray[np.int64],
+    ) -> Entries:
+        """Return what `forward` does, without zeros; arguments as there.
+
+        Args:
+            ids: see `forward`.
+            mask: see `forward`.
+            types: see `forward`.
+            side: see `forward`.
+            places: of the batch's texts among those that are encoded.
+        """
+        weights = self(ids, mask, types, side=side)
+        owners, dimensions = (weights != 0).nonzero(as_tuple=True)  # what is not a number is kept, and found out
+        return Entries(owners, dimensions, weights[owners, dimensions])
+
+    def weighted(self, rows: SparseVectors, side: str) -> SparseVectors:
+        """Return what becomes of the weights that pruning left; here nothing."""
+        return rows
+
+    def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
+        """Return documents as the model reads them."""
+        raise NotImplementedError
+
+    def query_inputs(self, texts: Sequence[str]) -> Inputs:
+        """Return queries as the model reads them."""
+        raise NotImplementedError
+
+    @property
+    def pad(self) -> int:
+        """Id of the padding token."""
+        raise NotImplementedError
+
+    def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> SparseVectors:
+        """Encode documents; see `SparseEncoder`."""
+        return self._encode(self.document_inputs(passages), "document", tick)
+
+    def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> SparseVectors:
+        """Encode queries; see `SparseEncoder`."""
+        return self._encode(self.query_inputs(texts), "query", tick)
+
+    @property
+    def budget(self) -> int:
+        """Tokens of a batch."""
+        return max(1, min(self.numerics.budget, LOGITS // self.dimensions))
+
+    def _encode(self, inputs: Inputs, side: str, tick: Tick) -> SparseVectors:
+        lengths = np.array([len(ids) for ids in inputs.ids], np.int64)
+        prune = self.pruning[side == "query"]
+        parts = list[tuple[NDArray[np.int64], SparseVectors]]()
+        with torch.inference_mode(), self.numerics.running():
+            for places in batches_of(lengths, self.budget):
+                batch = pad_batch(inputs, places, lengths, self.pad, self.numerics.device)
+                owners, dimensions, weights = self.entries(*batch, side=side, places=places)
+                values = weights.float().cpu().numpy()
+                if not np.isfinite(values).all():
+                    raise ModelError(
+                        f"{self.identity.address} computed a number that is not finite: its weights are damaged, or dtype is "
+                        "too narrow for it"
+                    )
+                rows = sparse_rows(len(places), owners.cpu().numpy(), dimensions.cpu().numpy(), values)
+                parts.append((places, self.weighted(prune(rows), side)))
+                tick(len(places))
+        return stacked(len(inputs), parts, inputs.truncated)
+
+
+def pooled_tokens(ids: torch.Tensor, mask: torch.Tensor | None, skipped: torch.Tensor | None) -> torch.Tensor | None:
+    """Return which tokens are pooled, bool [texts, tokens]; None: all.
+
+    Args:
+        ids: int64 [texts, tokens].
+        mask: int64, 1 where there is a token; None: everywhere.
+        skipped: ids of tokens that are not pooled; None: none.
+    """
+    if skipped is None or not len(skipped):
+        return None if mask is None else mask.bool()
+    kept = ~torch.isin(ids, skipped)
+    return kept if mask is None else kept & mask.bool()
+
+
+def saturate(values: torch.Tensor, times: int = 1) -> torch.Tensor:
+    """Return log(1 + relu(x)), its logarithm log(1 + x) taken `times` times, in float32."""
+    values = values.float().relu()
+    for _ in range(times):
+        values = values.log1p()
+    return values
+
+
+def pool_logits(logits: torch.Tensor, kept: torch.Tensor | None, how: str, times: int = 1) -> torch.Tensor:
+    """Saturate logits and pool them over tokens.
+
+    Since `saturate` never falls, the largest saturated logit is the largest logit, saturated: only that one is computed.
+
+    Args:
+        logits: [texts, tokens, dimensions]; overwritten where no gradient is needed.
+        kept: bool [texts, tokens], which tokens are pooled; None: all.
+        how: ``max`` or ``sum``.
+        times: see `saturate`.
+
+    Returns:
+        float32 [texts, dimensions]; 0 for a text without tokens.
+    """
+    if kept is not None:
+        away = ~kept.unsqueeze(-1)
+        logits = logits.masked_fill(away, -torch.inf) if logits.requires_grad else logits.masked_fill_(away, -torch.inf)
+    return saturate(logits.amax(1), times) if how == "max" else saturate(logits, times).sum(1)
+
+
+def special_ids(tokenizer: Tokenizer) -> list[int]:
+    """Return the ids of the tokens that a tokenizer puts around a text."""
+    return sorted(set(tokenizer.texts([""], 8).ids[0]))
+
+
+def token_names(tokenizer: Tokenizer, dimensions: int) -> list[str]:
+    """Return the word piece of each dimension; ids that the vocabulary leaves out are named ``[id 123]``."""
+    known: dict[str, Any] = tokenizer.raw.get_vocab(True)
+    names = [f"[id {number}]" for number in range(dimensions)]
+    for token, number in known.items():
+        if number < dimensions:
+            names[number] = token
+    return names
