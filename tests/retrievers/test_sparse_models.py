@@ -1,0 +1,133 @@
+"""SPLADE and UHD through an index: what the encoder gives is what a search scores."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tamis
+from tamis.encoders.base import Passage, SparseVectors
+from tamis.encoders.registry import open_encoder
+from tamis.errors import UsageError
+
+DOCUMENTS = [
+    {"id": "sieve", "title": "Drum", "text": "what is a drum sieve"},
+    {"id": "soup", "text": "the cook pass soup through a finer sieve"},
+    {"id": "rank", "title": "rank", "text": "query term weight"},
+    {"id": "blank", "text": ""},
+    *({"id": f"d{i}", "text": f"term {chr(97 + i)} of document {chr(122 - i)}"} for i in range(20)),
+]
+QUERIES = {"1": "fine drum sieve", "2": "weight of a query term"}
+
+
+def helpers(name: str) -> ModuleType:
+    """A module of the encoders' tests."""
+    path = Path(__file__).parent.parent / "encoders" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"encoders_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def dense(vectors: SparseVectors, dimensions: int) -> Any:
+    found = np.zeros((len(vectors.offsets) - 1, dimensions))
+    found[np.repeat(np.arange(len(found)), np.diff(vectors.offsets)), vectors.indices] = vectors.values
+    return found
+
+
+def scores_of(address: str) -> dict[str, dict[str, float]]:
+    encoder = open_encoder(address)
+    held = [d for d in DOCUMENTS if d["text"]]
+    documents = dense(
+        encoder.encode_passages([Passage(d.get("title", ""), d["text"]) for d in held]), encoder.dimensions
+    )
+    queries = dense(encoder.encode_queries(list(QUERIES.values())), encoder.dimensions)
+    ids = [d["id"] for d in held]
+    return {q: dict(zip(ids, row.tolist(), strict=True)) for q, row in zip(QUERIES, queries @ documents.T, strict=True)}
+
+
+def build(folder: Path, address: str) -> tamis.Index:
+    index = tamis.Index.create(folder)
+    index.add(DOCUMENTS[:9])
+    index.add_part(address, "sparse")
+    index.add(DOCUMENTS[9:])  # encoded as they come, by the model that the manifest names
+    return index
+
+
+@pytest.fixture(scope="module")
+def splade(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = helpers("test_splade").save_mlm(
+        tmp_path_factory.mktemp("splade") / "model", helpers("conftest").save_tiny
+    )
+    return folder
+
+
+def test_splade(tmp_path: Path, splade: Path) -> None:
+    address = f"splade:{splade}"
+    with build(tmp_path / "index", f"{address}?bits=16") as index:
+        ranking = index.rank(QUERIES, 100, pipeline=address)
+        for query, scores in scores_of(address).items():
+            found = {hit.id: hit.score for hit in ranking[query]}
+            assert found == pytest.approx({key: value for key, value in scores.items() if value > 0}, rel=1e-3)
+            order = [scores[hit.id] for hit in ranking[query]]
+            assert all(a >= b - 1e-3 * abs(a) for a, b in pairwise(order))
+        explained = index.explain(QUERIES["1"], "sieve", pipeline=address)
+        pieces = {child.name for child in explained.stages[-1].evidence.children}
+        assert pieces
+        assert pieces <= set(open_encoder(address).names())
+        statistics = index.manifest.parts["sparse"]["facts"]["statistics"]
+        assert statistics["empty"] == 1
+        assert statistics["mean_dimensions"] > 5
+        rescored = index.rank(QUERIES, 5, pipeline=f"bm25 >> {address}")
+        assert {hit.id for hit in rescored["1"]} >= {"sieve"}
+
+
+def test_the_first_pieces_of_a_query_and_of_documents(tmp_path: Path, splade: Path) -> None:
+    address = f"splade:{splade}"
+    with build(tmp_path / "index", f"{address}?top=4") as index:
+        part = index.part("sparse")
+        lengths = [len(part.row(i)[0]) for i in range(len(DOCUMENTS))]
+        assert max(lengths) == 4
+        encoder = open_encoder(address)
+        vectors = encoder.encode_passages([Passage("", DOCUMENTS[-1]["text"])])
+        best = vectors.indices[np.argsort(-vectors.values)[:4]]
+        assert part.row(len(DOCUMENTS) - 1)[0].tolist() == sorted(best.tolist())
+        few = index.rank(QUERIES, 100, pipeline=f"{address}?query_top=1")
+        assert (np.diff(few.offsets) <= np.diff(index.rank(QUERIES, 100, pipeline=address).offsets)).all()
+
+
+def test_without_a_part_candidates_are_encoded(tmp_path: Path, splade: Path) -> None:
+    address = f"splade:{splade}"
+    with tamis.Index.create(tmp_path / "index") as index:
+        index.add(DOCUMENTS)
+        scores = scores_of(address)["1"]
+        hits = index.rank({"1": QUERIES["1"]}, 10, pipeline=f"bm25 >> {address}")["1"]
+        assert hits
+        assert {hit.id: hit.score for hit in hits} == pytest.approx({hit.id: scores[hit.id] for hit in hits}, rel=1e-4)
+
+
+def test_uhd_counts_shared_winners(tmp_path: Path) -> None:
+    from tamis.encoders import uhd
+
+    folder = tmp_path / "uhd"
+    recipe = uhd.Recipe(layers=(1, -1), dimensions=200, winners=7)
+    uhd.create(helpers("conftest").save_tiny(tmp_path / "bert"), recipe, seed=3, device="cpu").save(folder)
+    address = f"uhd:{folder}"
+    with build(tmp_path / "index", f"{address}?bits=1") as index:
+        ranking = index.rank(QUERIES, 100, pipeline=address)
+        for query, scores in scores_of(address).items():
+            found = [(hit.id, hit.score) for hit in ranking[query]]
+            wanted = [(key, value) for key, value in scores.items() if value > 0]
+            assert sorted(found) == sorted(wanted)
+        with pytest.raises(UsageError, match="names"):
+            index.rank(tamis.Queries(("q",), ("",), terms=({"a": 1.0},)), 5, pipeline=address)
