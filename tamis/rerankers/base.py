@@ -1,0 +1,40 @@
+"""What a model that scores pairs is: a query and a passage in, a number out, under an identity that a cache remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamis.encoders.base import ModelIdentity, Passage, Tick, no_tick
+
+
+class PairScores(NamedTuple):
+    """One score a pair.
+
+    Attributes:
+        scores: float32 [pairs]; larger is more relevant.
+        truncated: how many of the pairs were longer than the model reads.
+    """
+
+    scores: NDArray[np.float32]
+    truncated: int
+
+
+@runtime_checkable
+class PairScorer(Protocol):
+    """A model that reads a query and a passage together.
+
+    Results do not depend on which pairs are scored together, to 1e-5 in float32.
+    """
+
+    identity: ModelIdentity
+
+    def score_pairs(self, queries: Sequence[str], passages: Sequence[Passage], *, tick: Tick = no_tick) -> PairScores:
+        """Score query i with passage i.
+
+        Raises:
+            ModelError: the model gave numbers that are not finite.
+        """
