@@ -40,6 +40,7 @@ _BUILTIN: dict[str, str] = {
     "dpr": "tamis.retrievers.dense:DPR",
     "firstp": "tamis.retrievers.passages:FirstP",
     "maxp": "tamis.retrievers.passages:MaxP",
+    "openai": "tamis.retrievers.dense:OpenAI",
     "ql": "tamis.retrievers.ql:QueryLikelihood",
     "spar": "tamis.retrievers.dense:Spar",
     "sump": "tamis.retrievers.passages:SumP",

@@ -13,6 +13,7 @@ _ENCODERS: dict[str, tuple[str, str]] = {
     "cort": ("tamis.encoders.cort", "LengthOptions"),
     "dense": ("tamis.encoders.dense", "DenseOptions"),
     "dpr": ("tamis.encoders.dpr", "PairOptions"),
+    "openai": ("tamis.encoders.openai", "OpenAIOptions"),
     "spar": ("tamis.encoders.spar", "SparOptions"),
     "tct-colbert": ("tamis.encoders.tct_colbert", "LengthOptions"),
     "vectors": ("tamis.encoders.vectors", "VectorsOptions"),

@@ -70,7 +70,12 @@ class DenseKind:
             found = encoder.encode_passages(
                 [p for p, empty in zip(passages, blank, strict=True) if not empty], tick=tick
             )
-            encoded = np.zeros((len(passages), entry.facts["dimensions"]), np.float32)
+            dimensions = int(entry.facts["dimensions"])
+            if found.vectors.shape[1] != dimensions:  # an endpoint whose model was exchanged
+                raise ModelError(
+                    f"{entry.address} gives vectors of {found.vectors.shape[1]} dimensions now, and the part has {dimensions}"
+                )
+            encoded = np.zeros((len(passages), dimensions), np.float32)
             encoded[~blank] = found.vectors
             truncated = found.truncated
         write_array(folder / VECTORS, to_storage(encoded, entry.options["store"]))
