@@ -16,6 +16,7 @@ from tamis.encoders.batching import Inputs, Numerics, require_finite, run_batche
 from tamis.encoders.checkpoints import checkpoint_files
 from tamis.encoders.options import NumericOptions
 from tamis.encoders.text import TextFormat
+from tamis.errors import ModelError
 from tamis.families import Address
 
 
@@ -117,3 +118,22 @@ def make_identity(
     return ModelIdentity(
         str(address), files, {"family": address.family, "version": version, "dtype": options.dtype, **settings}
     )
+
+
+def max_length_of(config: Any, stated: int | None, wanted: int | None) -> int:
+    """Return how many tokens a transformer reads of a text.
+
+    Args:
+        config: of the transformer.
+        stated: what its checkpoint says.
+        wanted: what an option says.
+
+    Raises:
+        ModelError: more tokens are wanted than it has positions.
+    """
+    limit = int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
+    if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        limit -= 2  # positions begin behind the padding token's
+    if wanted is not None and wanted > limit:
+        raise ModelError(f"max_length={wanted}: the model has {limit} positions")
+    return wanted or min(stated or limit, limit)
