@@ -11,8 +11,10 @@ from tamis.families import Address, parse_options, scoped_address
 _ENCODERS: dict[str, tuple[str, str]] = {
     "colbert": ("tamis.encoders.colbert", "ColbertOptions"),
     "cort": ("tamis.encoders.cort", "LengthOptions"),
+    "d2llm": ("tamis.encoders.d2llm", "LengthOptions"),
     "dense": ("tamis.encoders.dense", "DenseOptions"),
     "dpr": ("tamis.encoders.dpr", "PairOptions"),
+    "dse": ("tamis.encoders.dse", "LengthOptions"),
     "openai": ("tamis.encoders.openai", "OpenAIOptions"),
     "spar": ("tamis.encoders.spar", "SparOptions"),
     "tct-colbert": ("tamis.encoders.tct_colbert", "LengthOptions"),
