@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from tamis.files import sha256_json
 
-Similarity = Literal["dot", "cosine"]
+Similarity = Literal["dot", "cosine", "pair"]
+"""What compares two vectors: their inner product, that of unit vectors, or a network of the model's own (`PairEncoder`)."""
 
 Tick = Callable[[int], None]
 """Hears how many more texts are done."""
@@ -132,6 +133,22 @@ class DenseEncoder(Protocol):
 
     def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> DenseVectors:
         """Encode queries; errors as in `encode_passages`."""
+
+
+@runtime_checkable
+class PairEncoder(DenseEncoder, Protocol):
+    """A `DenseEncoder` of similarity ``pair``: inner products of its vectors mean nothing, and a network compares them."""
+
+    def score(self, query: NDArray[np.float32], documents: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the relevance of documents to a query.
+
+        Args:
+            query: float32 [dimensions], as `encode_queries` gives it.
+            documents: float32 [documents, dimensions], as `encode_passages` gives them.
+
+        Returns:
+            float64 [documents], more for the more relevant.
+        """
 
 
 @runtime_checkable

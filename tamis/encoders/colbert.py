@@ -1,19 +1,18 @@
 """``colbert``: late interaction (Khattab and Zaharia, SIGIR 2020; ColBERTv2, Santhanam et al., NAACL 2022).
 
-Every kept token of a text has a vector: a BERT's last state through a linear layer without bias, normalised. ``[Q]`` or ``[D]``
-(the unused tokens 0 and 1) stands behind [CLS]. A query is filled with [MASK] to 32 tokens, which have vectors of their own; a
-document loses the vectors of its punctuation. Relevance is MaxSim: for every query vector the largest inner product with a
-document vector, summed.
-
-A checkpoint is a folder as `colbert-ir` publishes them: ``bert.*`` and ``linear.weight``, with artifact.metadata.
+Every kept token of a text has a vector: a transformer's last state through a linear layer, normalised. A marker behind [CLS]
+(``[unused0]`` or ``[unused1]``, ``[Q]`` or ``[D]``, or a prompt) tells queries from documents. A query is filled with [MASK] to
+32 tokens, which have vectors of their own; a document loses the vectors of its punctuation. Relevance is MaxSim: for every query
+vector the largest inner product with a document vector, summed. What of this a checkpoint does is its own to say
+(`tamis.encoders.colbert_formats`).
 """
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,8 @@ from torch import nn
 
 from tamis.encoders.base import ModelIdentity, Passage, Tick, TokenVectors, no_tick
 from tamis.encoders.batching import Inputs, Numerics, require_finite, run_batches
-from tamis.encoders.checkpoints import fill, find_checkpoint, read_config, read_json, read_state
+from tamis.encoders.checkpoints import find_checkpoint, read_json
+from tamis.encoders.colbert_formats import Checkpoint, read_checkpoint
 from tamis.encoders.options import ColbertOptions
 from tamis.encoders.text import Tokenizer
 from tamis.encoders.transformer import make_identity
@@ -30,95 +30,80 @@ from tamis.errors import ModelError
 from tamis.families import Address
 
 VERSION = 1
-QUERY_LENGTH, DOCUMENT_LENGTH = 32, 220
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What artifact.metadata says of a checkpoint.
-
-    Attributes:
-        query_length: tokens that a query is filled to.
-        document_length: tokens that are read of a document.
-        markers: tokens behind [CLS] of a query and of a document.
-        attend_to_masks: whether other tokens may attend to the filling.
-        skip_punctuation: whether a document's punctuation loses its vectors.
-    """
-
-    query_length: int = QUERY_LENGTH
-    document_length: int = DOCUMENT_LENGTH
-    markers: tuple[str, str] = ("[unused0]", "[unused1]")
-    attend_to_masks: bool = False
-    skip_punctuation: bool = True
 
 
 class Colbert(nn.Module):
-    """A `tamis.encoders.base.MultiVectorEncoder`."""
+    """A `tamis.encoders.base.MultiVectorEncoder`.
 
-    def __init__(
-        self,
-        identity: ModelIdentity,
-        numerics: Numerics,
-        transformer: nn.Module,
-        linear: nn.Linear,
-        tokenizer: Tokenizer,
-        recipe: Recipe,
-    ) -> None:
+    Args:
+        identity: of the checkpoint.
+        numerics: where and how it runs.
+        checkpoint: what was read of it.
+    """
+
+    def __init__(self, identity: ModelIdentity, numerics: Numerics, checkpoint: Checkpoint) -> None:
         super().__init__()
-        self.identity, self.numerics, self.dimensions = identity, numerics, linear.out_features
-        self.bert, self.linear = transformer, linear
-        self._tokenizer, self._recipe = tokenizer, recipe
-        self._ids = {name: tokenizer.id_of(name) for name in ("[CLS]", "[SEP]", "[MASK]", *recipe.markers)}
-        skipped = (tokenizer.raw.token_to_id(symbol) for symbol in string.punctuation)
-        self._skipped = {number for number in skipped if number is not None} if recipe.skip_punctuation else set()
+        self.identity, self.numerics, self.dimensions = identity, numerics, checkpoint.dimensions
+        self.transformer, self.head = checkpoint.transformer, checkpoint.head
+        self._recipe = recipe = checkpoint.recipe
+        self._tokenizer = Tokenizer(checkpoint.home)
+        _keep_whole(self._tokenizer, recipe.markers)
+        if recipe.lower:
+            _lower(self._tokenizer)
+        self._filler = _filler_id(self._tokenizer, checkpoint.home, recipe.filler) if recipe.filled else None
+        found = (self._tokenizer.raw.token_to_id(word) for word in recipe.skipped)
+        self._skipped = {number for number in found if number is not None}
 
     def forward(
         self, ids: torch.Tensor, mask: torch.Tensor | None = None, types: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the vector of every token, differentiably: float32 [texts, tokens, dimensions], normalised.
+        """Return the vector of every token, differentiably: float32 [texts, tokens, dimensions].
 
         Args:
             ids: int64 [texts, tokens].
             mask: int64, 1 where a token may be attended to; None: everywhere.
             types: not used: all tokens are of type 0.
         """
-        states = self.bert(input_ids=ids, attention_mask=mask).last_hidden_state
-        return nn.functional.normalize(self.linear(states).float(), dim=2)
+        states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+        vectors: torch.Tensor = self.head(states).float()
+        return vectors
 
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
-        """Return [CLS], the document's marker, title and text, [SEP]."""
-        return self._inputs(
-            [passage.joined for passage in passages], self._recipe.markers[1], self._recipe.document_length
-        )
+        """Return title and text behind the document's marker, with the tokenizer's special tokens."""
+        prompt = self._recipe.prompts[1]
+        return self._tokenizer.texts([prompt + p.joined.strip() for p in passages], self._recipe.document_length)
 
     def query_inputs(self, texts: Sequence[str]) -> Inputs:
-        """Return [CLS], the query's marker, text, [SEP], and [MASK] to the query's length."""
-        length = self._recipe.query_length
-        bare = self._inputs(texts, self._recipe.markers[0], length)
-        ids = [list(one) + [self._ids["[MASK]"]] * (length - len(one)) for one in bare.ids]
-        attended = [
-            [1] * length if self._recipe.attend_to_masks else [1] * len(o) + [0] * (length - len(o)) for o in bare.ids
-        ]
+        """Return texts behind the query's marker, filled to the length of queries."""
+        prompt, filled = self._recipe.prompts[0], self._recipe.filled
+        bare = self._tokenizer.texts([prompt + text.strip() for text in texts], self._recipe.query_length)
+        if self._filler is None:
+            return bare
+        ids = [[*one, *[self._filler] * (filled - len(one))] for one in bare.ids]
+        seen = int(self._recipe.attend_to_filling)
+        attended = [[1] * len(one) + [seen] * (filled - len(one)) for one in bare.ids]
         return Inputs(ids, attended=attended, truncated=bare.truncated)
-
-    def _inputs(self, texts: Sequence[str], marker: str, length: int) -> Inputs:
-        start, end = [self._ids["[CLS]"], self._ids[marker]], [self._ids["[SEP]"]]
-        bare = self._tokenizer.bare([text.strip() for text in texts])
-        room = length - len(start) - len(end)
-        return Inputs([start + ids[:room] + end for ids in bare], truncated=sum(len(ids) > room for ids in bare))
 
     def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> TokenVectors:
         """Encode documents; see `MultiVectorEncoder`."""
-        inputs = self.document_inputs(passages)
-        kept = [np.array([number not in self._skipped for number in ids], np.bool_) for ids in inputs.ids]
-        return self._encode(inputs, kept, tick)
+        return self._encode(self.document_inputs(passages), "document", tick)
 
     def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> TokenVectors:
         """Encode queries; see `MultiVectorEncoder`."""
-        inputs = self.query_inputs(texts)
-        return self._encode(inputs, [np.ones(len(ids), np.bool_) for ids in inputs.ids], tick)
+        return self._encode(self.query_inputs(texts), "query", tick)
 
-    def _encode(self, inputs: Inputs, kept: Sequence[NDArray[np.bool_]], tick: Tick) -> TokenVectors:
+    def _kept(self, ids: Sequence[int], side: str) -> NDArray[np.bool_]:
+        """Which tokens of a text keep their vectors."""
+        numbers = np.array(ids, np.int64)
+        kept = np.ones(len(numbers), np.bool_)
+        if side in self._recipe.skipped_in:
+            kept &= ~np.isin(numbers, list(self._skipped))
+        if side == "document" and self._recipe.kept is not None:
+            kept &= np.isin(numbers, self._recipe.kept)
+        return kept
+
+    def _encode(self, inputs: Inputs, side: str, tick: Tick) -> TokenVectors:
+        kept = [self._kept(ids, side) for ids in inputs.ids]
         lengths = np.array([int(one.sum()) for one in kept], np.int64)
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         vectors = np.empty((int(starts[-1]), self.dimensions), np.float32)
@@ -135,44 +120,56 @@ class Colbert(nn.Module):
 
 
 def load(address: Address, options: ColbertOptions) -> Colbert:
-    """Load a ColBERT checkpoint.
+    """Load a late-interaction checkpoint of either format.
 
     Raises:
         MissingResourceError: there is none.
         ModelError: it cannot be used, or lacks weights.
     """
-    from transformers import BertConfig, BertModel
-
     folder = find_checkpoint(address.id, address.revision)
-    numerics, recipe = Numerics.of(options.device, options.dtype), read_recipe(folder, options)
-    state = {name.removeprefix("model."): value for name, value in read_state(folder).items()}
-    if "linear.weight" not in state:
-        raise ModelError(f"{folder} has no weight linear.weight, ColBERT's projection: it is no ColBERT checkpoint")
-    config = read_config(folder, BertConfig)
-    longest = max(recipe.query_length, recipe.document_length)
-    if longest > config.max_position_embeddings:
+    numerics = Numerics.of(options.device, options.dtype)
+    checkpoint = read_checkpoint(folder, options)
+    identity = make_identity(address, {"model": folder}, options, VERSION, recipe=asdict(checkpoint.recipe))
+    return Colbert(identity, numerics, checkpoint).to(numerics.device).eval()
+
+
+def _keep_whole(tokenizer: Tokenizer, markers: Sequence[str]) -> None:
+    """Make markers special tokens, so that the tokenizer does not split those that its vocabulary has.
+
+    With its space or without, as the vocabulary has it: PyLate adds "[Q] " to it. One that it lacks stays text.
+    """
+    from tokenizers import AddedToken
+
+    raw = tokenizer.raw
+    for marker in markers:
+        for spelling in (marker, marker.strip()):
+            if raw.token_to_id(spelling) is not None:
+                if raw.encode(spelling, add_special_tokens=False).tokens != [spelling]:
+                    raw.add_special_tokens([AddedToken(spelling, normalized=False, special=True)])
+                break
+
+
+def _lower(tokenizer: Tokenizer) -> None:
+    from tokenizers import normalizers
+
+    own = tokenizer.raw.normalizer
+    lower = normalizers.Lowercase()
+    tokenizer.raw.normalizer = lower if own is None else normalizers.Sequence([lower, own])
+
+
+def _special(home: Path, name: str) -> str | None:
+    """A special token by its role, as the checkpoint's files name it."""
+    for file in ("tokenizer_config.json", "special_tokens_map.json"):
+        token: Any = read_json(home / file, {}).get(name)
+        if token is not None:
+            return str(token["content"] if isinstance(token, dict) else token)
+    return None
+
+
+def _filler_id(tokenizer: Tokenizer, home: Path, filler: str | None) -> int:
+    token = filler or _special(home, "mask_token") or _special(home, "eos_token")
+    if token is None:
         raise ModelError(
-            f"{folder}: inputs of {longest} tokens for {config.max_position_embeddings} positions; give max_length="
+            f"{home}: queries are filled, and the tokenizer has neither a mask nor an end token to fill with"
         )
-    transformer: nn.Module = BertModel(config, add_pooling_layer=False)
-    fill(transformer, state, folder, "bert.")
-    linear = nn.Linear(state["linear.weight"].shape[1], state["linear.weight"].shape[0], bias=False)
-    fill(linear, state, folder, "linear.")
-    identity = make_identity(
-        address, {"model": folder}, options, VERSION, recipe=vars(recipe) | {"markers": list(recipe.markers)}
-    )
-    encoder = Colbert(identity, numerics, transformer, linear, Tokenizer(folder), recipe)
-    return encoder.to(numerics.device).eval()
-
-
-def read_recipe(folder: Path, options: ColbertOptions) -> Recipe:
-    """Return what a checkpoint's artifact.metadata, the options and the defaults say, in the options' favour."""
-    stated = read_json(folder / "artifact.metadata", {})
-    default = Recipe()
-    return Recipe(
-        options.query_length or int(stated.get("query_maxlen", default.query_length)),
-        options.max_length or int(stated.get("doc_maxlen", default.document_length)),
-        (stated.get("query_token_id", default.markers[0]), stated.get("doc_token_id", default.markers[1])),
-        bool(stated.get("attend_to_mask_tokens", default.attend_to_masks)),
-        bool(stated.get("mask_punctuation", default.skip_punctuation)),
-    )
+    return tokenizer.id_of(token)

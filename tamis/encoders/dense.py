@@ -16,9 +16,10 @@ from torch import nn
 
 from tamis.encoders.base import ModelIdentity, Passage, Similarity
 from tamis.encoders.batching import Inputs, Numerics
-from tamis.encoders.checkpoints import find_checkpoint, load_transformer, read_json, read_state, refuse_missing
+from tamis.encoders.checkpoints import find_checkpoint, load_transformer, read_json
 from tamis.encoders.options import DenseOptions
 from tamis.encoders.pooling import POOLINGS, pool
+from tamis.encoders.projection import load_projection
 from tamis.encoders.text import TextFormat, Tokenizer, length_limit
 from tamis.encoders.transformer import DenseTransformer, make_identity
 from tamis.errors import ModelError, UnknownNameError
@@ -115,7 +116,7 @@ def load(address: Address, options: DenseOptions) -> SentenceEncoder:
     home, recipe = read_recipe(folder, options)
     numerics = Numerics.of(options.device, options.dtype)
     transformer = load_transformer(home, unused=("pooler.",))
-    linears = nn.Sequential(*(_linear(place, config) for place, config in recipe.linears))
+    linears = nn.Sequential(*(load_projection(place, config) for place, config in recipe.linears))
     max_length = length_limit(transformer.config, recipe.max_length, options.max_length)
     identity = make_identity(
         address,
@@ -198,16 +199,3 @@ def _poolings(config: Mapping[str, Any]) -> tuple[str, ...]:
         "pooling_mode_lasttoken": "lasttoken",
     }
     return tuple(name for key, name in names.items() if config.get(key)) or ("mean",)
-
-
-def _linear(folder: Path, config: Mapping[str, Any]) -> nn.Module:
-    """A ``Dense`` module: a linear layer and its activation."""
-    layer = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
-    state = {name.removeprefix("linear."): value for name, value in read_state(folder).items()}
-    refuse_missing(folder, [name for name in layer.state_dict() if name not in state])
-    layer.load_state_dict(state)
-    name = str(config.get("activation_function", "torch.nn.modules.linear.Identity")).rpartition(".")[2]
-    known = {"Identity": nn.Identity, "Tanh": nn.Tanh, "ReLU": nn.ReLU, "GELU": nn.GELU}
-    if name not in known:
-        raise ModelError(f"{folder}: the activation {name!r} is not known; known: {', '.join(known)}")
-    return nn.Sequential(layer, known[name]())

@@ -123,3 +123,21 @@ class UhdOptions(SparseModelOptions):
     special_tokens: str | None = option(
         None, "whether special tokens are pooled, or masked", scope="model", choices=SPECIAL_TOKENS
     )
+
+
+@dataclass(frozen=True)
+class OpenAIOptions:
+    """Options of ``openai``; ``key`` changes no vector, but an address without it could not be asked again."""
+
+    endpoint: str | None = option(None, "URL that /embeddings is below; OpenAI's if not given", scope="model")
+    key: str | None = option(None, "environment variable that holds the key; OPENAI_API_KEY for OpenAI", scope="model")
+    dimensions: int | None = option(
+        None, "length of the vectors, for models that can shorten them", scope="model", ge=1
+    )
+    normalise: bool = option(True, "give vectors unit length", scope="model")
+    prompt: str = option("", "what is put before a document", scope="model")
+    query_prompt: str = option("", "what is put before a query", scope="model")
+    batch: int = option(64, "texts of a request", ge=1, le=2048)
+    concurrency: int = option(4, "requests at a time", ge=1, le=64)
+    timeout: float = option(60.0, "seconds to wait for an answer", gt=0)
+    retries: int = option(6, "repetitions of a request that failed for a reason that may pass", ge=0, le=20)

@@ -11,9 +11,12 @@ from tamis.families import Address, parse_options, scoped_address
 _ENCODERS: dict[str, tuple[str, str]] = {
     "colbert": ("tamis.encoders.colbert", "ColbertOptions"),
     "cort": ("tamis.encoders.cort", "LengthOptions"),
+    "d2llm": ("tamis.encoders.d2llm", "LengthOptions"),
     "dense": ("tamis.encoders.dense", "DenseOptions"),
     "dpr": ("tamis.encoders.dpr", "PairOptions"),
+    "dse": ("tamis.encoders.dse", "LengthOptions"),
     "impacts": ("tamis.encoders.impacts", "ImpactsOptions"),
+    "openai": ("tamis.encoders.openai", "OpenAIOptions"),
     "spar": ("tamis.encoders.spar", "SparOptions"),
     "splade": ("tamis.encoders.splade", "SpladeOptions"),
     "tct-colbert": ("tamis.encoders.tct_colbert", "LengthOptions"),

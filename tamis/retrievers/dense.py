@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import Passage
-from tamis.encoders.options import DenseOptions, LengthOptions, PairOptions, SparOptions, VectorsOptions
+from tamis.encoders.options import DenseOptions, LengthOptions, OpenAIOptions, PairOptions, SparOptions, VectorsOptions
 from tamis.errors import MissingResourceError
 from tamis.families import Address, option, scoped_address
 from tamis.indexer.dense.part import EXACT, DensePart, How
@@ -229,6 +229,19 @@ class Cort(DenseFamily):
 
     summary = "CoRT, which complements BM25: interleave(cort:FOLDER, bm25)"
     Options = _LengthOptions
+
+
+@dataclass(frozen=True)
+class _OpenAIOptions(DensePartOptions, OpenAIOptions):
+    """Options of ``openai``."""
+
+
+class OpenAI(DenseFamily):
+    """The ``openai`` family: an address names a model, and its option ``endpoint`` who serves it."""
+
+    summary = "bi-encoder behind an OpenAI-compatible embeddings endpoint, with ?endpoint=URL&key=ENVIRONMENT_VARIABLE"
+    Options = _OpenAIOptions
+    checkpoints = ("text-embedding-3-small?dimensions=512", "BAAI/bge-m3?endpoint=http://localhost:8000/v1")
 
 
 @dataclass(frozen=True)

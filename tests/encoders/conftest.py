@@ -1,9 +1,11 @@
-"""A tiny BERT with random weights from a seed, saved as a sentence-transformers checkpoint."""
+"""A tiny BERT with random weights from a seed, saved as a sentence-transformers checkpoint; and an embeddings endpoint."""
 
 from __future__ import annotations
 
+import http.server
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,68 @@ def tiny() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def sentence_model() -> Callable[..., Path]:
     return save_sentence_model
+
+
+class Endpoint:
+    """A real HTTP server on this machine that speaks the embeddings protocol: a text's vector counts its letters.
+
+    Attributes:
+        url: to give as ``endpoint``.
+        script: what the next requests get instead: (status, headers, body), or a function of the request's body that gives it.
+        requests: (headers, body) of every request.
+    """
+
+    def __init__(self) -> None:
+        self.script: list[Any] = []
+        self.requests: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self._lock = threading.Lock()
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    @staticmethod
+    def vector(text: str, dimensions: int = 26) -> list[float]:
+        return [float(text.lower().count(chr(97 + i))) for i in range(26)][:dimensions]
+
+    def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
+        """The right answer, its items in another order than the texts."""
+        dimensions = body.get("dimensions", 26)
+        items = [{"index": i, "embedding": self.vector(text, dimensions)} for i, text in enumerate(body["input"])]
+        return 200, {}, {"object": "list", "data": items[::-1], "model": body["model"]}
+
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        endpoint = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with endpoint._lock:
+                    endpoint.requests.append(({"path": self.path, **dict(self.headers)}, body))
+                    given = endpoint.script.pop(0) if endpoint.script else endpoint.answer
+                status, headers, content = given(body) if callable(given) else given
+                if status == 0:  # hang up
+                    self.close_connection = True
+                    return
+                raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(raw))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    server = Endpoint()
+    yield server
+    server.close()

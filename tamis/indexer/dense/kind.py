@@ -52,9 +52,9 @@ class DenseKind:
     def facts(self, encoder: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return dimensions and similarity."""
         storage_type(options["store"])
-        if options["codes"] is not None:
+        if options.get("codes") is not None:
             check_kind(options["codes"])
-        if options["index"] not in (FLAT, AUTO):
+        if options.get("index", FLAT) not in (FLAT, AUTO):
             make_index(options["index"], encoder.dimensions)
         if encoder.dimensions < 1:
             raise UsageError(f"{encoder.identity.address} has vectors of {encoder.dimensions} dimensions")
@@ -70,7 +70,12 @@ class DenseKind:
             found = encoder.encode_passages(
                 [p for p, empty in zip(passages, blank, strict=True) if not empty], tick=tick
             )
-            encoded = np.zeros((len(passages), entry.facts["dimensions"]), np.float32)
+            dimensions = int(entry.facts["dimensions"])
+            if found.vectors.shape[1] != dimensions:  # an endpoint whose model was exchanged
+                raise ModelError(
+                    f"{entry.address} gives vectors of {found.vectors.shape[1]} dimensions now, and the part has {dimensions}"
+                )
+            encoded = np.zeros((len(passages), dimensions), np.float32)
             encoded[~blank] = found.vectors
             truncated = found.truncated
         write_array(folder / VECTORS, to_storage(encoded, entry.options["store"]))
@@ -144,9 +149,9 @@ class DenseKind:
         del out
         write_array(shard / BLANK, np.concatenate(blank))
         vectors = open_vectors(shard / VECTORS, dimensions, store)
-        if entry.options["codes"] is not None:
+        if entry.options.get("codes") is not None:
             build_codes(vectors, entry.options["codes"], shard)
-        if entry.options["index"] != FLAT and rows >= ANN_ROWS:
+        if entry.options.get("index", FLAT) != FLAT and rows >= ANN_ROWS:
             _write_ann(vectors, entry.options["index"], shard)
 
 
