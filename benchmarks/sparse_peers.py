@@ -34,6 +34,8 @@ ENGINES = ("scipy", "lucene-impact", "pisa-impacts", "bmp", "seismic")
 APPROXIMATE = ((40, 100), (40, 200), (40, 400), (25, 200))
 """Our approximate settings: query_top, candidates."""
 JUDGED = 100
+SECONDS = 2.0
+"""About how long a peer is measured in a round."""
 
 
 class Exact:
@@ -197,10 +199,16 @@ def compare(data: Data, given: Any, temporary: Path) -> tuple[list[list[Any]], d
             print(f"left out: {error}", file=sys.stderr)
             continue
         for way in [way for way in peer.ways if "2 threads" not in way]:
-            name, few = f"{peer_name}, {way}", count if peer_name != "scipy" else min(count, 20)
-            recall = exact.recall(peer.answers(way, 10, min(JUDGED, few)))
-            cards[name] = (round(recall, 4), peer.bytes / (1 << 20), peer.seconds or "–")
-            rates[name] = {k: [peer.rate(way, k, few) for _ in range(given.rounds)] for k in (10, 1000)}
+            name = f"{peer_name}, {way}"
+            cards[name] = (
+                round(exact.recall(peer.answers(way, 10, JUDGED)), 4),
+                peer.bytes / (1 << 20),
+                peer.seconds or "–",
+            )
+            rates[name] = {}
+            for k in (10, 1000):
+                few = max(10, min(count, int(SECONDS * peer.rate(way, k, 10))))
+                rates[name][k] = [peer.rate(way, k, few) for _ in range(given.rounds)]
         peer.close()
         for name, own in ways.items():  # ours again, beside each peer
             for k, work in own.items():
