@@ -36,7 +36,7 @@ def find_checkpoint(identifier: str, revision: str | None = None) -> Path:
     if identifier == MINILM:
         return _find_minilm()
     folder = Path(identifier).expanduser()
-    if folder.is_dir():
+    if identifier and folder.is_dir():
         return folder
     if not identifier or identifier.startswith((".", "/", "~")) or identifier.count("/") != 1:
         raise MissingResourceError(f"no model at {identifier!r}: name a folder, or a hub model as ORGANISATION/NAME")

@@ -39,7 +39,9 @@ class LengthOptions(NumericOptions):
 class PairOptions(LengthOptions):
     """Model options of encoders with a checkpoint a side."""
 
-    query: str | None = option(None, "the query encoder, where its name does not follow", scope="model")
+    query: str | None = option(
+        None, "the query encoder, ID or ID@REVISION, where its name does not follow", scope="model"
+    )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from tamis.encoders.checkpoints import read_json
 from tamis.errors import ModelError
 
 _AT_ONCE = 4096
+_VOCABULARIES = ("vocab.*", "*.vocab", "*.model")
 
 
 class Tokenizer:
@@ -124,6 +125,10 @@ def _load(folder: Path) -> Any:
         return Raw.from_file(str(folder / "tokenizer.json"))
     from transformers import AutoTokenizer
 
+    if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):  # transformers would make up an empty one
+        raise ModelError(
+            f"{folder} holds no tokenizer: neither tokenizer.json nor a vocabulary ({', '.join(_VOCABULARIES)})"
+        )
     try:
         return AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
