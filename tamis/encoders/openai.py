@@ -155,10 +155,10 @@ def read_answer(answer: Any, count: int) -> NDArray[np.float64]:
         vectors = np.zeros(0)
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise ModelError('the endpoint\'s "embedding" values are not lists of numbers, all of one length')
-    if not np.isfinite(vectors).all():
-        raise ModelError(
-            f"the endpoint gave a number that is not finite for text {int((~np.isfinite(vectors)).any(1).argmax())}"
-        )
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(vectors.astype(np.float32)).all(1)
+    if not finite.all():
+        raise ModelError(f"the endpoint gave a number that is not finite for text {int((~finite).argmax())}")
     return vectors
 
 

@@ -67,7 +67,6 @@ class Remote:
         key: name of the environment variable that holds the key; None: none is sent.
         timeout: seconds without an answer after which a request counts as failed.
         retries: how often a request is repeated that failed for a reason that may pass.
-        stop: set to give up waiting at once.
     """
 
     url: str
@@ -78,7 +77,7 @@ class Remote:
     def post(self, path: str, body: Mapping[str, Any], stop: threading.Event | None = None) -> Any:
         """Send `body` to ``url/path``, and return the JSON value that comes back.
 
-        Connections that fail and the states 408, 425, 429 and from 500 on are repeated: after what ``Retry-After`` says, or
+        Connections that fail and the statuses 408, 425, 429 and from 500 on are repeated: after what ``Retry-After`` says, or
         else after a time that doubles.
 
         Args:

@@ -94,6 +94,7 @@ def data(*rows: Any, indices: Any = None) -> tuple[int, dict[str, str], Any]:
         (data([1.0], [2.0], [3.0]), "3 vectors for 2 texts"),
         (data([1.0, float("nan")], [1.0, 2.0]), "not finite for text 0"),
         (data([1.0, 2.0], [1.0, float("inf")]), "not finite for text 1"),
+        (data([1.0, 2.0], [1.0, -1e300]), "not finite for text 1"),
         (data([1.0, 2.0], [1.0]), "all of one length"),
         (data([], []), "all of one length"),
         (data([1.0, None], [1.0, 2.0]), "not finite for text 0|lists of numbers"),
