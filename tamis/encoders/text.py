@@ -122,7 +122,10 @@ def _load(folder: Path) -> Any:
     from tokenizers import Tokenizer as Raw
 
     if (folder / "tokenizer.json").exists():
-        return Raw.from_file(str(folder / "tokenizer.json"))
+        try:
+            return Raw.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the library raises no narrower one
+            raise ModelError(f"{folder / 'tokenizer.json'} is damaged: {error}") from error
     from transformers import AutoTokenizer
 
     if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):  # transformers would make up an empty one

@@ -95,6 +95,9 @@ def test_a_folder_without_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="no tokenizer"):
         Tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"version": "1.0"')
+    with pytest.raises(ModelError, match=r"tokenizer\.json is damaged"):
+        Tokenizer(tmp_path)
 
 
 def test_threads_do_not_cut_each_other_s_texts(folder: Path) -> None:
