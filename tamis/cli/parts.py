@@ -55,4 +55,8 @@ def add_parts(session: Session, index: Index, parts: Sequence[tuple[str | None, 
     session.resolved["generation"] = index.generation
     session.metrics["parts"] = made
     if made:
-        session.note(f'next: tamis search {index.path} "your query" --pipeline "{made[-1]["model"]}"')
+        model, facts = made[-1]["model"], index.manifest.parts[made[-1]["name"]]["facts"]
+        pipeline = (
+            f"bm25 % 100 >> {model}" if facts.get("similarity") == "pair" else model
+        )  # such a model retrieves nothing
+        session.note(f'next: tamis search {index.path} "your query" --pipeline "{pipeline}"')

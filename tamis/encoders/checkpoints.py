@@ -36,7 +36,7 @@ def find_checkpoint(identifier: str, revision: str | None = None) -> Path:
     if identifier == MINILM:
         return _find_minilm()
     folder = Path(identifier).expanduser()
-    if folder.is_dir():
+    if identifier and folder.is_dir():
         return folder
     if not identifier or identifier.startswith((".", "/", "~")) or identifier.count("/") != 1:
         raise MissingResourceError(f"no model at {identifier!r}: name a folder, or a hub model as ORGANISATION/NAME")
@@ -148,7 +148,7 @@ def load_transformer(
     try:
         with _quiet():
             model, loading = loader.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **options)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # a damaged file's errors share no base
         raise ModelError(f"{folder} cannot be read as a transformer: {error}") from error
     refuse_missing(folder, loading["missing_keys"], unused)
     loaded: torch.nn.Module = model.eval()
@@ -192,7 +192,7 @@ def read_state(folder: Path) -> dict[str, torch.Tensor]:
         name = next(name for name in _WEIGHTS[1:] if (folder / name).exists())
         loaded: dict[str, torch.Tensor] = torch.load(folder / name, map_location="cpu", weights_only=True)
         return loaded
-    except (OSError, ValueError, RuntimeError, StopIteration, KeyError) as error:
+    except Exception as error:  # a damaged file's errors share no base
         raise ModelError(f"the weights in {folder} cannot be read: {error}") from error
 
 

@@ -136,13 +136,13 @@ def load(address: Address, options: ColbertOptions) -> Colbert:
 def _keep_whole(tokenizer: Tokenizer, markers: Sequence[str]) -> None:
     """Make markers special tokens, so that the tokenizer does not split those that its vocabulary has.
 
-    With its space or without, as the vocabulary has it: PyLate adds "[Q] " to it. One that it lacks stays text.
+    Whole, or its first word, as the vocabulary has it: PyLate adds "[Q] " to it. One that it lacks stays text.
     """
     from tokenizers import AddedToken
 
     raw = tokenizer.raw
-    for marker in markers:
-        for spelling in (marker, marker.strip()):
+    for marker in (marker for marker in markers if marker.strip()):
+        for spelling in (marker, marker.split(None, 1)[0]):
             if raw.token_to_id(spelling) is not None:
                 if raw.encode(spelling, add_special_tokens=False).tokens != [spelling]:
                     raw.add_special_tokens([AddedToken(spelling, normalized=False, special=True)])

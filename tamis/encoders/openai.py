@@ -64,11 +64,13 @@ class OpenAIEncoder:
             PrerequisiteError: the endpoint wants a key.
             ModelError: it cannot be reached, refuses, or answers something else than was asked.
         """
-        return self._encode([self.options.prompt + passage.joined for passage in passages], tick)
+        prompt = self.options.prompt or ""
+        return self._encode([prompt + passage.joined for passage in passages], tick)
 
     def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> DenseVectors:
         """Encode queries behind their prompt; errors as in `encode_passages`."""
-        return self._encode([self.options.query_prompt + text for text in texts], tick)
+        prompt = self.options.query_prompt or ""
+        return self._encode([prompt + text for text in texts], tick)
 
     def _encode(self, texts: Sequence[str], tick: Tick) -> DenseVectors:
         spans = list(batches(texts, self.options.batch))
@@ -153,10 +155,10 @@ def read_answer(answer: Any, count: int) -> NDArray[np.float64]:
         vectors = np.zeros(0)
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise ModelError('the endpoint\'s "embedding" values are not lists of numbers, all of one length')
-    if not np.isfinite(vectors).all():
-        raise ModelError(
-            f"the endpoint gave a number that is not finite for text {int((~np.isfinite(vectors)).any(1).argmax())}"
-        )
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(vectors.astype(np.float32)).all(1)
+    if not finite.all():
+        raise ModelError(f"the endpoint gave a number that is not finite for text {int((~finite).argmax())}")
     return vectors
 
 
@@ -180,6 +182,6 @@ def load(address: Address, options: OpenAIOptions) -> OpenAIEncoder:
         "host": urlsplit(url).hostname,
         "dimensions": options.dimensions,
         "normalise": options.normalise,
-        "prompts": {"query": options.query_prompt, "document": options.prompt},
+        "prompts": {"query": options.query_prompt or "", "document": options.prompt or ""},
     }
     return OpenAIEncoder(ModelIdentity(str(address), {}, settings), remote, model, options)

@@ -39,7 +39,9 @@ class LengthOptions(NumericOptions):
 class PairOptions(LengthOptions):
     """Model options of encoders with a checkpoint a side."""
 
-    query: str | None = option(None, "the query encoder, where its name does not follow", scope="model")
+    query: str | None = option(
+        None, "the query encoder, ID or ID@REVISION, where its name does not follow", scope="model"
+    )
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,8 @@ class OpenAIOptions:
         None, "length of the vectors, for models that can shorten them", scope="model", ge=1
     )
     normalise: bool = option(True, "give vectors unit length", scope="model")
-    prompt: str = option("", "what is put before a document", scope="model")
-    query_prompt: str = option("", "what is put before a query", scope="model")
+    prompt: str | None = option(None, "what is put before a document", scope="model")
+    query_prompt: str | None = option(None, "what is put before a query", scope="model")
     batch: int = option(64, "texts of a request", ge=1, le=2048)
     concurrency: int = option(4, "requests at a time", ge=1, le=64)
     timeout: float = option(60.0, "seconds to wait for an answer", gt=0)

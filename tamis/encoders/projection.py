@@ -61,8 +61,10 @@ def load_projection(folder: Path, config: Mapping[str, Any]) -> Projection:
         config: its config.json.
 
     Raises:
-        ModelError: weights are missing, or the activation is not known.
+        ModelError: weights or widths are missing, or the activation is not known.
     """
+    if not {"in_features", "out_features"} <= config.keys():
+        raise ModelError(f"{folder / 'config.json'} does not state in_features and out_features")
     name = str(config.get("activation_function", "torch.nn.modules.linear.Identity")).rpartition(".")[2]
     if name not in ACTIVATIONS:
         raise ModelError(f"{folder}: the activation {name!r} is not known; known: {', '.join(ACTIVATIONS)}")

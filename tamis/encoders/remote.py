@@ -9,7 +9,9 @@ from __future__ import annotations
 import email.utils
 import http.client
 import json
+import math
 import os
+import ssl
 import threading
 import time
 import urllib.error
@@ -17,6 +19,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tamis.errors import ModelError, PrerequisiteError, UsageError
@@ -64,7 +67,6 @@ class Remote:
         key: name of the environment variable that holds the key; None: none is sent.
         timeout: seconds without an answer after which a request counts as failed.
         retries: how often a request is repeated that failed for a reason that may pass.
-        stop: set to give up waiting at once.
     """
 
     url: str
@@ -75,7 +77,7 @@ class Remote:
     def post(self, path: str, body: Mapping[str, Any], stop: threading.Event | None = None) -> Any:
         """Send `body` to ``url/path``, and return the JSON value that comes back.
 
-        Connections that fail and the states 408, 425, 429 and from 500 on are repeated: after what ``Retry-After`` says, or
+        Connections that fail and the statuses 408, 425, 429 and from 500 on are repeated: after what ``Retry-After`` says, or
         else after a time that doubles.
 
         Args:
@@ -123,7 +125,10 @@ class Remote:
                 raise self._failure(error) from None
         except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
             reason = getattr(error, "reason", None) or error
-            raise _TransientError(f"{self.url} cannot be reached: {type(error).__name__}: {reason}") from None
+            said = f"{self.url} cannot be reached: {type(error).__name__}: {reason}"
+            if isinstance(reason, ssl.SSLCertVerificationError):  # it will be no better in a minute
+                raise ModelError(said) from None
+            raise _TransientError(said) from None
         try:
             return json.loads(raw)
         except ValueError:
@@ -190,9 +195,11 @@ def _asked_wait(header: str | None) -> float | None:
     if header is None:
         return None
     try:
-        return max(float(header), 0.0)
+        seconds = float(header)
     except ValueError:
         pass
+    else:
+        return None if math.isnan(seconds) else max(seconds, 0.0)
     try:
         return max(email.utils.parsedate_to_datetime(header).timestamp() - time.time(), 0.0)
     except (ValueError, TypeError, OverflowError):
@@ -204,5 +211,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Leave the redirect to be raised as an error."""
 
 
+@cache
 def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(_NoRedirect)
+    """What opens requests; certificates are read once."""
+    return urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=ssl.create_default_context()))

@@ -13,7 +13,7 @@ from tamis.encoders.batching import Numerics
 from tamis.encoders.checkpoints import find_checkpoint
 from tamis.encoders.text import Tokenizer
 from tamis.encoders.transformer import DenseTransformer
-from tamis.errors import ModelError, UsageError
+from tamis.errors import MissingResourceError, ModelError, UsageError
 
 
 class TwoSided(DenseTransformer):
@@ -71,22 +71,37 @@ def find_pair(
 
     Args:
         identifier: of the document encoder.
-        revision: of it.
-        query: of the query encoder; None: `identifier` with the first pattern that it holds replaced.
+        revision: of both encoders, unless `query` states one of its own.
+        query: of the query encoder, ID or ID@REVISION; None: `identifier` with the first pattern that it holds replaced.
         patterns: (what names a document encoder, what names its query encoder).
 
     Raises:
         UsageError: no query encoder is given, and no pattern names one.
+        MissingResourceError: a checkpoint is not there, or not at that revision.
     """
     document = find_checkpoint(identifier, revision)
     if query is not None:
-        return document, find_checkpoint(query)
+        return document, _find_query(query, revision)
     for ours, theirs in patterns:
         if ours in identifier:
             head, _, tail = identifier.rpartition(ours)
-            return document, find_checkpoint(f"{head}{theirs}{tail}")
+            return document, _find_query(f"{head}{theirs}{tail}", revision)
     names = " or ".join(repr(ours) for ours, _ in patterns)
     raise UsageError(
         f"{identifier!r} does not tell its query encoder (its name holds no {names}): give it with ?query=ID, the same id if "
         "one encoder serves both sides"
     )
+
+
+def _find_query(query: str, revision: str | None) -> Path:
+    if "@" in query and not Path(query).expanduser().is_dir():
+        query, _, own = query.rpartition("@")
+        return find_checkpoint(query, own)
+    try:
+        return find_checkpoint(query, revision)
+    except MissingResourceError as error:
+        if revision is None:
+            raise
+        raise MissingResourceError(
+            f"{error}; a commit belongs to one repository: give the query encoder its own, as in  ?query={query}@REVISION"
+        ) from error

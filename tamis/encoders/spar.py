@@ -30,7 +30,11 @@ PATTERNS = (("context-encoder", "query-encoder"), ("context", "query"))
 
 
 class LexicalModel(TwoSided):
-    """Λ: like DPR, but title and text are one string with "[SEP]" between them, all of one token type."""
+    """Λ: like DPR, but title and text are one string with "[SEP]" between them, all of one token type.
+
+    A text without a title stands alone, as the authors train on MS MARCO, whose passages have none. With titles their code would
+    put a "[SEP]" before it, which their models have never seen: the Wikipedia passages of their training all have one.
+    """
 
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
         """Return title, "[SEP]" and text as one text."""
@@ -59,7 +63,7 @@ class Spar:
         self.dimensions = base.dimensions + lexical.dimensions
 
     def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> DenseVectors:
-        """Encode documents with both."""
+        """Encode documents with both; see `_joined` for what counts as truncated."""
         return _joined(self.base.encode_passages(passages), self.lexical.encode_passages(passages, tick=tick), 1.0)
 
     def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> DenseVectors:
@@ -72,6 +76,11 @@ class Spar:
 
 
 def _joined(base: DenseVectors, lexical: DenseVectors, weight: float) -> DenseVectors:
+    """Lay both models' vectors end to end, the lexical ones times `weight`.
+
+    As truncated count the texts that the model which cut more of them cut: a text that both cut is one, and which texts they were
+    is not known. Where the two models' tokenizers and lengths differ, a few more may be cut by either.
+    """
     vectors = np.concatenate([base.vectors, np.float32(weight) * lexical.vectors], axis=1)
     return DenseVectors(np.ascontiguousarray(vectors, np.float32), max(base.truncated, lexical.truncated))
 

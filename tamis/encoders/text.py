@@ -13,6 +13,7 @@ from tamis.encoders.checkpoints import read_json
 from tamis.errors import ModelError
 
 _AT_ONCE = 4096
+_VOCABULARIES = ("vocab.*", "*.vocab", "*.model")
 
 
 class Tokenizer:
@@ -140,9 +141,16 @@ def _load(folder: Path) -> Any:
     from tokenizers import Tokenizer as Raw
 
     if (folder / "tokenizer.json").exists():
-        return Raw.from_file(str(folder / "tokenizer.json"))
+        try:
+            return Raw.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the library raises no narrower one
+            raise ModelError(f"{folder / 'tokenizer.json'} is damaged: {error}") from error
     from transformers import AutoTokenizer
 
+    if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):  # transformers would make up an empty one
+        raise ModelError(
+            f"{folder} holds no tokenizer: neither tokenizer.json nor a vocabulary ({', '.join(_VOCABULARIES)})"
+        )
     try:
         return AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:

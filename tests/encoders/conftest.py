@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,3 +184,20 @@ def endpoint() -> Iterator[Endpoint]:
     server = Endpoint()
     yield server
     server.close()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A Hugging Face cache of one's own, off line; call it to put a folder there as a revision of a model."""
+    cache = tmp_path / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    def put(identifier: str, folder: Path, revision: str = "main") -> None:
+        home = cache / f"models--{identifier.replace('/', '--')}"
+        commit = hashlib.sha1(f"{identifier}@{revision}".encode()).hexdigest()
+        shutil.copytree(folder, home / "snapshots" / commit)
+        (home / "refs").mkdir(exist_ok=True)
+        (home / "refs" / revision).write_text(commit)
+
+    return put

@@ -61,7 +61,6 @@ def save_native(folder: Path, tiny: Save, *, prompts: dict[str, str] | None = No
 def save_pylate(folder: Path, tiny: Save, *, tokens: tuple[str, ...] = (), **config: Any) -> Path:
     """As PyLate saves one: a transformer and its own ``Dense``, all else in one file; `tokens` added to the vocabulary."""
     import torch
-    from safetensors.torch import save_file
     from transformers import AutoModel, AutoTokenizer
 
     save_transformer(folder, tiny)
@@ -72,6 +71,15 @@ def save_pylate(folder: Path, tiny: Save, *, tokens: tuple[str, ...] = (), **con
         model.resize_token_embeddings(len(tokenizer))
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+    write_pylate(folder, **config)
+    return folder
+
+
+def write_pylate(folder: Path, **config: Any) -> None:
+    """Write what PyLate puts beside a transformer of width 32."""
+    import torch
+    from safetensors.torch import save_file
+
     (folder / "1_Dense").mkdir()
     torch.manual_seed(5)
     save_file({"linear.weight": torch.randn(8, 32)}, folder / "1_Dense" / "model.safetensors", {"format": "pt"})
@@ -83,7 +91,6 @@ def save_pylate(folder: Path, tiny: Save, *, tokens: tuple[str, ...] = (), **con
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 60, "do_lower_case": False}))
     (folder / "config_sentence_transformers.json").write_text(json.dumps({"model_type": "ColBERT", **config}))
-    return folder
 
 
 def save_stanford(folder: Path, tiny: Save, **metadata: Any) -> Path:
@@ -166,6 +173,49 @@ def test_pylate_s_checkpoints(tmp_path: Path, tiny: Save, name: str) -> None:
     if name == "tokens":
         assert queries == [12, 12, 12]
         assert texts[0] == 6  # [CLS], the marker, three words and [SEP]; without the full stop
+
+
+def save_modern(folder: Path) -> Path:
+    """A ModernBERT, whose tokenizer is of bytes and keeps spaces, as PyLate saves it."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=310, special_tokens=list(names.values()), initial_alphabet=alphabet)
+    raw.train_from_iterator([*QUERIES, *TEXTS], trainer)
+    marks = [("[CLS]", 2), ("[SEP]", 3)]
+    raw.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=marks)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=64, **names)
+    tokenizer.add_tokens(["[Q] ", "[D] "])
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+    ids = {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+    config = ModernBertConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=64,
+        local_attention=8,
+        global_attn_every_n_layers=2,
+        **sizes,
+        **ids,
+    )
+    torch.manual_seed(0)
+    model = ModernBertModel(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_pylate(folder, query_prefix="[Q] ", document_prefix="[D] ", query_length=16, document_length=30)
+    return folder
+
+
+def test_a_tokenizer_of_bytes(tmp_path: Path) -> None:
+    queries, texts = check_parity(save_modern(tmp_path / "model"))
+    assert queries == [16, 16, 16]
+    assert texts[3] == 30
 
 
 @pytest.mark.parametrize("metadata", [{}, {"attend_to_mask_tokens": True, "mask_punctuation": False}])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tamis
 from tamis.encoders.base import Passage
 from tamis.encoders.cort import clean
 from tamis.encoders.registry import open_encoder
@@ -79,3 +80,31 @@ def test_texts_are_cleaned_as_in_training() -> None:
 def test_other_checkpoints_are_refused(folder: Path, tmp_path: Path, tiny: Callable[..., Path]) -> None:
     with pytest.raises(ModelError, match=r"f1\.weight"):
         open_encoder(f"cort:{tiny(tmp_path / 'bert')}")
+
+
+def test_its_ranking_is_interleaved_with_bm25_s(folder: Path, tmp_path: Path) -> None:
+    """The golden case: 1, 2, 3 with 3, 4 is 1, 3, 2, 4.
+
+    CoRT does not see the word that BM25 looks for, since cleaning removes it.
+    """
+    address, query = f"cort:{folder}", "drum ñññ"
+    assert clean(query) == "drum"
+    encoder = open_encoder(address)
+    texts = ["a fine sieve", "potato soup", "milk butter", "term weight", "the cook pass"]
+    similarities = (
+        encoder.encode_passages([Passage("", t) for t in texts]).vectors @ encoder.encode_queries([query]).vectors[0]
+    )
+    ordered = [texts[i] for i in np.argsort(-similarities, kind="stable")]
+    ordered[2] += " ñññ ñññ"
+    ordered[3] += " ñññ"
+    with tamis.Index.create(tmp_path / "index") as index:
+        index.add([{"id": str(rank), "text": text} for rank, text in enumerate(ordered, 1)])
+        index.add_part(address)
+
+        def ids(pipeline: str) -> list[str]:
+            return [hit.id for hit in index.rank(query, 10, pipeline=pipeline)["1"]]
+
+        assert ids(f"{address} % 3") == ["1", "2", "3"]
+        assert ids("bm25") == ["3", "4"]
+        assert ids(f"interleave({address} % 3, bm25)") == ["1", "3", "2", "4"]
+        assert ids(f"interleave({address}, bm25)") == ["1", "3", "2", "4", "5"]

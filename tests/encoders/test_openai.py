@@ -94,6 +94,7 @@ def data(*rows: Any, indices: Any = None) -> tuple[int, dict[str, str], Any]:
         (data([1.0], [2.0], [3.0]), "3 vectors for 2 texts"),
         (data([1.0, float("nan")], [1.0, 2.0]), "not finite for text 0"),
         (data([1.0, 2.0], [1.0, float("inf")]), "not finite for text 1"),
+        (data([1.0, 2.0], [1.0, -1e300]), "not finite for text 1"),
         (data([1.0, 2.0], [1.0]), "all of one length"),
         (data([], []), "all of one length"),
         (data([1.0, None], [1.0, 2.0]), "not finite for text 0|lists of numbers"),
@@ -177,3 +178,20 @@ def test_a_part_is_made_and_searched(endpoint: Any, tmp_path: Path, capsys: pyte
             opened.add([{"id": "new", "text": "new"}])
         opened.add([{"id": "new", "text": "drum soup"}])
         assert opened.rank("drum soup", 1, pipeline=address)["1"][0].id == "new"
+
+
+def test_what_was_paid_for_is_not_paid_for_again(
+    endpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tamis.indexer.encoded.job.CHUNK_ROWS", 2)
+    corpus, address = tmp_path / "corpus.jsonl", f"openai:m?endpoint={endpoint.url}&dimensions=26"
+    corpus.write_text("".join(json.dumps({"_id": str(i), "text": text}) + "\n" for i, text in enumerate(TEXTS)))
+    command = ["index", str(corpus), "-o", str(tmp_path / "index"), "--part", f"mine={address}", "--quiet"]
+    endpoint.script = [endpoint.answer, (400, {}, {"error": {"message": "no more money"}})]
+    assert main(command) == 6
+    assert main(command) == 0
+    sent = [body["input"] for _, body in endpoint.requests]
+    assert sent == [TEXTS[:2], TEXTS[2:4], TEXTS[2:4], TEXTS[4:]]
+    with tamis.open(tmp_path / "index") as opened:
+        vectors = opened.part("mine").vectors_of(opened.documents.rows([str(i) for i in range(len(TEXTS))]))
+    np.testing.assert_allclose(vectors, unit([endpoint.vector(text) for text in TEXTS]), atol=1e-6)

@@ -38,6 +38,8 @@ def test_what_is_missing_is_refused(tmp_path: Path) -> None:
     folder = save(tmp_path, linear_weight=[[1, 0], [0, 2]])
     with pytest.raises(ModelError, match=r"linear\.bias"):
         load_projection(folder, CONFIG)
+    with pytest.raises(ModelError, match="in_features"):
+        load_projection(folder, {"out_features": 2})
     with pytest.raises(ModelError, match=r"Swish.*known: Identity"):
         load_projection(folder, {**CONFIG, "activation_function": "torch.nn.Swish"})
     with pytest.raises(ModelError, match=r"\[1, 2\]|\[2, 2\]"):

@@ -50,12 +50,12 @@ def test_waits_are_bounded(endpoint: Any) -> None:
 def test_what_the_other_side_asks_for_is_waited(endpoint: Any) -> None:
     soon = email.utils.formatdate(time.time() + 100, usegmt=True)
     past = email.utils.formatdate(time.time() - 100, usegmt=True)
-    asked = ["7", "0.25", soon, past, "later"]
+    asked = ["7", "0.25", soon, past, "later", "nan"]
     endpoint.script = [(429, {"Retry-After": value}, b"{}") for value in asked]
     waits = Waits()
     Remote(endpoint.url).post("embeddings", BODY, waits)
-    seven, quarter, hundred, none, unreadable = waits.asked
-    assert (seven, quarter, none, unreadable) == (7.0, 0.25, 0.0, 8.0)
+    seven, quarter, hundred, none, *unreadable = waits.asked
+    assert (seven, quarter, none, unreadable) == (7.0, 0.25, 0.0, [8.0, 16.0])
     assert 60 < hundred <= 100
     endpoint.script = [(429, {"Retry-After": "86400"}, b"{}")]
     with pytest.raises(ModelError, match="86400 seconds"):

@@ -10,6 +10,7 @@ import pytest
 
 import tamis
 from tamis.encoders.base import DenseVectors, Passage
+from tamis.encoders.exported import can_export
 from tamis.encoders.registry import open_encoder
 from tamis.encoders.spar import _joined
 from tamis.errors import UsageError
@@ -82,3 +83,22 @@ def enumerate_texts() -> list[tuple[str, str]]:
 def test_a_base_must_be_named(models: tuple[str, Path, Path]) -> None:
     with pytest.raises(UsageError, match="base="):
         open_encoder(f"spar:{models[1]}")
+
+
+def test_its_query_encoder_is_not_exported(models: tuple[str, Path, Path], tmp_path: Path) -> None:
+    """Two models make a query, and a weight that is free at search: one graph would hold neither."""
+    encoder = open_encoder(models[0])
+    assert can_export(encoder.base)
+    assert not can_export(encoder)
+    assert not can_export(encoder.lexical)
+    with tamis.Index.create(tmp_path / "index") as index:
+        index.add([{"id": "1", "text": "drum"}])
+        name = index.add_part(models[0])
+        assert index.part(name).query_encoder() is None
+
+
+def test_what_either_cuts_is_counted(models: tuple[str, Path, Path]) -> None:
+    encoder = open_encoder(models[0])  # the base reads 20 tokens, the lexical model 40
+    lengths = [5, 30, 50]
+    found = encoder.encode_passages([Passage("", "the " * length) for length in lengths])
+    assert (encoder.base.encode_queries(["the " * 30]).truncated, found.truncated) == (1, 2)

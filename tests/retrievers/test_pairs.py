@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import tamis
+from tamis.cli.app import main
 from tamis.encoders.base import Passage
 from tamis.encoders.registry import open_encoder
 from tamis.errors import FingerprintError, UsageError
@@ -122,6 +124,18 @@ def test_the_vectors_are_the_part_s(
 
     monkeypatch.setattr("tamis.encoders.d2llm.D2LLM.encode_passages", refuse)
     assert index.rank(QUERIES, 5, pipeline=f"{CANDIDATES} >> {models['d2llm']}")["1"]
+
+
+def test_the_command_line_says_how_to_go_on(
+    bare: tamis.Index, models: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "copy"
+    shutil.copytree(bare.path, path)
+    assert main(["add-part", str(path), f"mine={models['dse']}"]) == 0
+    pipeline = f"{CANDIDATES.replace('20', '100')} >> {models['dse']}"
+    assert f'--pipeline "{pipeline}"' in capsys.readouterr().err
+    assert main(["search", str(path), "drum", "--pipeline", pipeline]) == 0
+    assert main(["search", str(path), "drum", "--pipeline", models["dse"]]) == 2
 
 
 def test_no_part_is_searched(index: tamis.Index, models: dict[str, str]) -> None:
