@@ -49,7 +49,7 @@ from tamis.files import write_json
 VERSION = 1
 CARD, HEADS, TRANSFORMER = "tamis.json", "model.safetensors", "transformer"
 GRADIENTS = ("real", "straight-through")
-_AT_ONCE = 1 << 26  # values of a bucket that are computed at once: 256 MiB
+_AT_ONCE = 1 << 23  # values of a bucket that are computed at once: 32 MiB, near what caches hold
 
 
 @dataclass(frozen=True)
