@@ -118,3 +118,18 @@ class UhdOptions(SparseModelOptions):
     special_tokens: str | None = option(
         None, "whether special tokens are pooled, or masked", scope="model", choices=SPECIAL_TOKENS
     )
+
+
+VARIANTS = ("paper", "released")
+
+
+@dataclass(frozen=True)
+class DyvoOptions(SparseModelOptions):
+    """Options of ``dyvo``; what is not given is the checkpoint's own."""
+
+    variant: str | None = option(
+        None, "where the scale of entities stands: by the paper, or the released code", scope="model", choices=VARIANTS
+    )
+    special_tokens: str | None = option(
+        None, "whether special tokens are pooled for entities, or masked", scope="model", choices=SPECIAL_TOKENS
+    )

@@ -13,6 +13,7 @@ _ENCODERS: dict[str, tuple[str, str]] = {
     "cort": ("tamis.encoders.cort", "LengthOptions"),
     "dense": ("tamis.encoders.dense", "DenseOptions"),
     "dpr": ("tamis.encoders.dpr", "PairOptions"),
+    "dyvo": ("tamis.encoders.dyvo", "DyvoOptions"),
     "spar": ("tamis.encoders.spar", "SparOptions"),
     "splade": ("tamis.encoders.splade", "SpladeOptions"),
     "tct-colbert": ("tamis.encoders.tct_colbert", "LengthOptions"),

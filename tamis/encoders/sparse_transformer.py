@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -127,14 +127,17 @@ class SparseTransformer(nn.Module):
         """Tokens of a batch."""
         return max(1, min(self.numerics.budget, LOGITS // self.dimensions))
 
-    def _encode(self, inputs: Inputs, side: str, tick: Tick) -> SparseVectors:
+    def _encode(
+        self, inputs: Inputs, side: str, tick: Tick, entries: Callable[..., Entries] | None = None
+    ) -> SparseVectors:
+        entries = entries or self.entries
         lengths = np.array([len(ids) for ids in inputs.ids], np.int64)
         prune = self.pruning[side == "query"]
         parts = list[tuple[NDArray[np.int64], SparseVectors]]()
         with torch.inference_mode(), self.numerics.running():
             for places in batches_of(lengths, self.budget):
                 batch = pad_batch(inputs, places, lengths, self.pad, self.numerics.device)
-                owners, dimensions, weights = self.entries(*batch, side=side, places=places)
+                owners, dimensions, weights = entries(*batch, side=side, places=places)
                 values = weights.float().cpu().numpy()
                 if not np.isfinite(values).all():
                     raise ModelError(
