@@ -1,18 +1,18 @@
 """``dyvo``: word pieces and entities in one sparse space (DyVo; Nguyen et al., EMNLP 2024).
 
 The words of a document weigh max over tokens of log(1 + relu(logit)), by a masked language model; those of a query log(1 +
-relu(w · h + b), summed where a word piece stands several times, without expansion. [CLS] and [SEP] have no part in either.
+relu(w · h + b)), summed where a word piece stands several times, without expansion. [CLS] and [SEP] have no part in either.
 
 The entities are the candidates that somebody proposes for a text: a linker, a retriever or a language model, as a function
-(`Candidates`). A candidate's embedding E, of a frozen table and projected where its width is not the transformer's, meets the last
-state h of every token:
+(`Candidates`). A candidate's embedding E, of a frozen table and projected where its width is not the transformer's, meets the
+last state h of every token:
 
     paper      λ · max over tokens of log(1 + relu(E · h))
     released   max over tokens of log(1 + relu(λ · E · h)), as the authors' code has it
 
 with a trained λ for each side, 0.05 at first. All tokens of the text are in that maximum, [CLS] and [SEP] too
-(``special_tokens=masked`` leaves them out); the released code takes padding into it as well, so that its weights depend on what runs
-together, which is not done here.
+(``special_tokens=masked`` leaves them out). The released code takes padding into it as well, so that its weights depend on what
+runs together; that is not done here.
 
 Entity i of the table is dimension `words` + i. Entities may be added to a model, and to an index, later: no other weight changes.
 
@@ -45,6 +45,7 @@ from tamis.encoders.options import SPECIAL_TOKENS, VARIANTS, DyvoOptions
 from tamis.encoders.sparse_entities import FOLDER, Entities
 from tamis.encoders.sparse_rows import Pruning
 from tamis.encoders.sparse_transformer import (
+    LOGITS,
     Entries,
     SparseTransformer,
     pool_logits,
@@ -354,6 +355,11 @@ class Dyvo(SparseTransformer):
         return queries[:, : self.words] @ documents[:, : self.words].T + entities
 
     @property
+    def budget(self) -> int:
+        """Tokens of a batch: there is a logit for each word, but never for each entity."""
+        return max(1, min(self.numerics.budget, LOGITS // self.words))
+
+    @property
     def pad(self) -> int:
         """Id of the padding token."""
         return self.formats[0].tokenizer.pad
@@ -477,7 +483,8 @@ def _read_side(folder: Path, side: str, head: str, width: int) -> DyvoSide:
     path = folder / f"{side}.safetensors"
     try:
         config = AutoConfig.from_pretrained(folder)
-        model = (AutoModelForMaskedLM if head == "mlm" else AutoModel).from_config(config)
+        kind: Any = AutoModelForMaskedLM if head == "mlm" else AutoModel
+        model = kind.from_config(config)
         state = load_file(path)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error

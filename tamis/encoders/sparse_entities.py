@@ -45,7 +45,8 @@ class Entities:
         """Add entities behind those that are there; errors as of the class."""
         if tuple(embeddings.shape) != (len(ids), self.width):
             raise DataError(f"embeddings of shape {list(embeddings.shape)} for {len(ids)} ids of width {self.width}")
-        if bad := next((name for name in ids if not name or name.splitlines() != [name]), None):
+        bad = next((name for name in ids if name.splitlines() != [name]), None)
+        if bad is not None:
             raise DataError(f"entity {bad!r}: an id is one line")
         rows = {name: len(self) + place for place, name in enumerate(ids)}
         twice = next((name for name in ids if name in self._rows), None)
