@@ -28,7 +28,7 @@ A checkpoint is a folder:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,9 +39,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tamis.encoders.base import ModelIdentity, Passage, SparseVectors, Tick, no_tick
-from tamis.encoders.batching import Inputs, Numerics
-from tamis.encoders.checkpoints import fill, find_checkpoint, load_transformer, read_json
+from tamis.encoders.batching import Numerics
+from tamis.encoders.checkpoints import fill, find_checkpoint, load_transformer
 from tamis.encoders.options import SPECIAL_TOKENS, VARIANTS, DyvoOptions
+from tamis.encoders.sparse_card import read_card, write_card
 from tamis.encoders.sparse_entities import FOLDER, Entities
 from tamis.encoders.sparse_rows import Pruning
 from tamis.encoders.sparse_transformer import (
@@ -58,10 +59,8 @@ from tamis.encoders.text import TextFormat, Tokenizer, length_limit
 from tamis.encoders.transformer import make_identity
 from tamis.errors import DataError, ModelError, UsageError
 from tamis.families import Address
-from tamis.files import write_json
 
 VERSION = 1
-CARD = "tamis.json"
 HEADS = ("mlm", "mlp")
 SCALE = 0.05
 SIDES = ("document", "query")
@@ -210,15 +209,15 @@ class Dyvo(SparseTransformer):
     ) -> None:
         if document.words != query.words:
             raise ModelError(f"{identity.address}: {document.words} word pieces of documents, {query.words} of queries")
-        super().__init__(identity, numerics, document.words + len(entities), pruning)
-        self.document, self.query, self.words = document, query, document.words
-        self.entities, self.recipe = entities, recipe
-        self._candidates: dict[str, Candidates | None] = dict.fromkeys(SIDES)
         config: Any = document.model.config
-        self.formats = (
+        formats = (
             TextFormat(tokenizer, length_limit(config, None, recipe.max_length)),
             TextFormat(tokenizer, length_limit(config, None, recipe.query_length)),
         )
+        super().__init__(identity, numerics, document.words + len(entities), formats, pruning)
+        self.document, self.query, self.words = document, query, document.words
+        self.entities, self.recipe = entities, recipe
+        self._candidates: dict[str, Candidates | None] = dict.fromkeys(SIDES)
         self.register_buffer("special", torch.tensor(special_ids(tokenizer)), persistent=False)
 
     def link(self, documents: Candidates | None, queries: Candidates | None) -> None:
@@ -359,19 +358,6 @@ class Dyvo(SparseTransformer):
         """Tokens of a batch: there is a logit for each word, but never for each entity."""
         return max(1, min(self.numerics.budget, LOGITS // self.words))
 
-    @property
-    def pad(self) -> int:
-        """Id of the padding token."""
-        return self.formats[0].tokenizer.pad
-
-    def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
-        """Return title and text joined by a space."""
-        return self.formats[0].inputs([passage.joined for passage in passages])
-
-    def query_inputs(self, texts: Sequence[str]) -> Inputs:
-        """Return queries."""
-        return self.formats[1].inputs(texts)
-
     def names(self) -> Sequence[str]:
         """The word pieces, then the entities as ``entity:ID``."""
         return [*token_names(self.formats[0].tokenizer, self.words), *(f"entity:{name}" for name in self.entities.ids)]
@@ -393,7 +379,7 @@ class Dyvo(SparseTransformer):
                     state[name] = value.detach().cpu().contiguous()
             save_file(state, folder / f"{side}.safetensors", {"format": "pt"})
         self.entities.save(folder)
-        write_json(folder / CARD, {"family": "dyvo", **asdict(self.recipe)})
+        write_card(folder, "dyvo", self.recipe)
 
 
 def create(folder: Path, recipe: Recipe, entities: Entities, *, seed: int = 0, device: str = "auto") -> Dyvo:
@@ -434,7 +420,7 @@ def load(address: Address, options: DyvoOptions) -> Dyvo:
         ModelError: it cannot be used, or lacks weights.
     """
     folder = find_checkpoint(address.id, address.revision)
-    recipe = read_recipe(folder)
+    recipe = read_card(folder, "dyvo", Recipe)
     given = {name: getattr(options, name) for name in ("variant", "max_length", "query_length", "special_tokens")}
     recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
     numerics, entities = Numerics.of(options.device, options.dtype), Entities.load(folder)
@@ -446,25 +432,6 @@ def load(address: Address, options: DyvoOptions) -> Dyvo:
     identity = replace(identity, files={name: value for name, value in identity.files.items() if name not in later})
     encoder = Dyvo(identity, numerics, document, query, Tokenizer(folder), entities, recipe, Pruning.of(options))
     return encoder.to(numerics.device).eval()
-
-
-def read_recipe(folder: Path) -> Recipe:
-    """Return what a checkpoint's tamis.json says.
-
-    Raises:
-        ModelError: there is none, it is of another family, or what it says is not known or not possible.
-    """
-    card = read_json(folder / CARD)
-    if not isinstance(card, dict) or card.get("family") != "dyvo":
-        raise ModelError(f"{folder} is no DyVo checkpoint: its {CARD} does not name the family dyvo")
-    known = {field.name for field in fields(Recipe)}
-    values: dict[str, Any] = {name: value for name, value in card.items() if name != "family"}
-    if unknown := sorted(set(values) - known):
-        raise ModelError(f"{folder / CARD}: {', '.join(unknown)} are not known here; was it written by a newer Tamis?")
-    try:
-        return Recipe(**values)
-    except UsageError as error:
-        raise ModelError(f"{folder / CARD}: {error}") from error
 
 
 def _bare(folder: Path) -> nn.Module:

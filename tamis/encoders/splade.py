@@ -30,7 +30,6 @@ from tamis.encoders.sparse_transformer import (
     pool_logits,
     pooled_tokens,
     special_ids,
-    token_names,
 )
 from tamis.encoders.text import TextFormat, Tokenizer, length_limit
 from tamis.encoders.transformer import make_identity
@@ -151,8 +150,8 @@ class Splade(SparseTransformer):
                 f"{identity.address}: documents have {document.dimensions} dimensions and queries {query.dimensions}; the two "
                 "encoders need one vocabulary"
             )
-        super().__init__(identity, numerics, document.dimensions, pruning)
-        self.document, self.query, self.formats = document, query, formats
+        super().__init__(identity, numerics, document.dimensions, formats, pruning)
+        self.document, self.query = document, query
 
     def forward(
         self,
@@ -166,30 +165,22 @@ class Splade(SparseTransformer):
         found: torch.Tensor = (self.query if side == "query" else self.document)(ids, mask, types)
         return found
 
-    @property
-    def pad(self) -> int:
-        """Id of the padding token."""
-        return self.formats[0].tokenizer.pad
-
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
-        """Return title and text joined by a space, behind the document prompt."""
-        return _inputs(self.formats[0], [passage.joined for passage in passages], self.document)
+        """Return title and text joined by a space, behind the document prompt; bare where no model reads them."""
+        if isinstance(self.document, StaticSide):
+            return _bare(self.formats[0], [passage.joined for passage in passages])
+        return super().document_inputs(passages)
 
     def query_inputs(self, texts: Sequence[str]) -> Inputs:
-        """Return queries behind their prompt; without special tokens where no model reads them."""
-        return _inputs(self.formats[1], texts, self.query)
-
-    def names(self) -> Sequence[str]:
-        """The word pieces."""
-        return token_names(self.formats[0].tokenizer, self.dimensions)
+        """Return queries behind their prompt; bare where no model reads them."""
+        return _bare(self.formats[1], texts) if isinstance(self.query, StaticSide) else super().query_inputs(texts)
 
 
-def _inputs(how: TextFormat, texts: Sequence[str], side: nn.Module) -> Inputs:
-    if not isinstance(side, StaticSide):
-        return how.inputs(texts)
+def _bare(how: TextFormat, texts: Sequence[str]) -> Inputs:
+    """Return texts without special tokens."""
     written = [how.prompt + text.strip() for text in texts]
-    bare = how.tokenizer.bare([text.lower() for text in written] if how.lower else written)
-    return Inputs([ids[: how.max_length] for ids in bare], truncated=sum(len(ids) > how.max_length for ids in bare))
+    ids = how.tokenizer.bare([text.lower() for text in written] if how.lower else written)
+    return Inputs([own[: how.max_length] for own in ids], truncated=sum(len(own) > how.max_length for own in ids))
 
 
 def load(address: Address, options: SpladeOptions) -> Splade:

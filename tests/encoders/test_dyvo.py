@@ -217,7 +217,9 @@ def test_inner_products_are_those_of_the_sparse_vectors(mlm: Path) -> None:
     padded = {}
     for side, inputs in (("query", encoder.query_inputs(TEXTS)), ("document", encoder.query_inputs(TEXTS))):
         lengths = np.array([len(ids) for ids in inputs.ids])
-        ids, mask, _ = batching.pad_batch(inputs, np.arange(len(lengths)), lengths, encoder.pad, "cpu")
+        ids, mask, _ = batching.pad_batch(
+            inputs, np.arange(len(lengths)), lengths, encoder.formats[0].tokenizer.pad, "cpu"
+        )
         rows = torch.full((len(TEXTS), 4), -1)
         for row, names in zip(rows, PROPOSED, strict=True):
             own = encoder.entities.rows(names)
