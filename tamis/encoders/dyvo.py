@@ -42,7 +42,7 @@ from tamis.encoders.base import ModelIdentity, Passage, SparseVectors, Tick, no_
 from tamis.encoders.batching import Numerics
 from tamis.encoders.checkpoints import fill, find_checkpoint, load_transformer
 from tamis.encoders.options import SPECIAL_TOKENS, VARIANTS, DyvoOptions
-from tamis.encoders.sparse_card import read_card, write_card
+from tamis.encoders.sparse_card import read_card, write_card, write_weights
 from tamis.encoders.sparse_entities import FOLDER, Entities
 from tamis.encoders.sparse_rows import Pruning
 from tamis.encoders.sparse_transformer import (
@@ -364,20 +364,12 @@ class Dyvo(SparseTransformer):
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `load` reads; see the module."""
-        from safetensors.torch import save_file
-
         folder.mkdir(parents=True, exist_ok=True)
         config: Any = self.document.model.config
         config.save_pretrained(folder)
         self.formats[0].tokenizer.raw.save(str(folder / "tokenizer.json"))
         for side in SIDES:
-            module = getattr(self, side)
-            state, written = dict[str, torch.Tensor](), set[int]()
-            for name, value in module.state_dict().items():
-                if value.data_ptr() not in written:  # what is tied is written once
-                    written.add(value.data_ptr())
-                    state[name] = value.detach().cpu().contiguous()
-            save_file(state, folder / f"{side}.safetensors", {"format": "pt"})
+            write_weights(getattr(self, side), folder / f"{side}.safetensors")
         self.entities.save(folder)
         write_card(folder, "dyvo", self.recipe)
 

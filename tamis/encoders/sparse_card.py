@@ -1,14 +1,17 @@
-"""tamis.json of a checkpoint that Tamis writes itself: its family, and the recipe of the model."""
+"""What a checkpoint that Tamis writes itself consists of: weights, and tamis.json with family and recipe of the model."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tamis.encoders.checkpoints import read_json
 from tamis.errors import ModelError, UsageError
 from tamis.files import write_json
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CARD = "tamis.json"
 R = TypeVar("R")  # a frozen dataclass of JSON values and tuples of them
@@ -42,3 +45,15 @@ def read_card(folder: Path, family: str, cls: type[R]) -> R:
         return cls(**values)
     except (UsageError, TypeError) as error:
         raise ModelError(f"{folder / CARD}: {error}") from error
+
+
+def write_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's weights as safetensors; what is tied is written once."""
+    from safetensors.torch import save_file
+
+    state, places = dict[str, Any](), set[int]()
+    for name, value in module.state_dict().items():
+        if value.data_ptr() not in places:
+            places.add(value.data_ptr())
+            state[name] = value.detach().cpu().contiguous()
+    save_file(state, path, {"format": "pt"})

@@ -37,7 +37,7 @@ from tamis.encoders.base import ModelIdentity, SparseVectors
 from tamis.encoders.batching import Numerics
 from tamis.encoders.checkpoints import fill, find_checkpoint, load_transformer, read_state
 from tamis.encoders.options import SPECIAL_TOKENS, UhdOptions
-from tamis.encoders.sparse_card import read_card, write_card
+from tamis.encoders.sparse_card import read_card, write_card, write_weights
 from tamis.encoders.sparse_rows import Pruning
 from tamis.encoders.sparse_transformer import Entries, SparseTransformer, pooled_tokens, special_ids
 from tamis.encoders.text import TextFormat, Tokenizer, length_limit
@@ -296,15 +296,13 @@ class Uhd(SparseTransformer):
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `load` reads; see the module."""
-        from safetensors.torch import save_file
-
         place = folder / TRANSFORMER
         place.mkdir(parents=True, exist_ok=True)
-        transformer: Any = self.transformer
-        transformer.save_pretrained(place)
+        config: Any = self.transformer.config
+        config.save_pretrained(place)
+        write_weights(self.transformer, place / "model.safetensors")
         self.formats[0].tokenizer.raw.save(str(place / "tokenizer.json"))
-        state = {name: value.detach().cpu().contiguous() for name, value in self.heads.state_dict().items()}
-        save_file(state, folder / HEADS, {"format": "pt"})
+        write_weights(self.heads, folder / HEADS)
         write_card(folder, "uhd", self.recipe)
 
 
