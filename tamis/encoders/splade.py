@@ -30,6 +30,7 @@ from tamis.encoders.sparse_transformer import (
     pool_logits,
     pooled_tokens,
     special_ids,
+    token_names,
 )
 from tamis.encoders.text import TextFormat, Tokenizer, length_limit
 from tamis.encoders.transformer import make_identity
@@ -145,12 +146,14 @@ class Splade(SparseTransformer):
         formats: tuple[TextFormat, TextFormat],
         pruning: tuple[Pruning, Pruning],
     ) -> None:
-        if document.dimensions != query.dimensions:
-            raise ModelError(
-                f"{identity.address}: documents have {document.dimensions} dimensions and queries {query.dimensions}; the two "
-                "encoders need one vocabulary"
-            )
         super().__init__(identity, numerics, document.dimensions, formats, pruning)
+        if document.dimensions != query.dimensions or self.names() != token_names(
+            formats[1].tokenizer, query.dimensions
+        ):
+            raise ModelError(
+                f"{identity.address}: documents have {document.dimensions} dimensions and queries {query.dimensions}, or they "
+                "name them differently; the two encoders need one vocabulary"
+            )
         self.document, self.query = document, query
 
     def forward(
@@ -203,16 +206,17 @@ def load(address: Address, options: SpladeOptions) -> Splade:
     query = _chosen(query, options.pooling, options.query_prompt)
 
     numerics = Numerics.of(options.device, options.dtype)
-    document_side = query_side = _side(document, options)
-    document_format = _format(document, document_side, options.max_length)
+    tokenizer = query_tokenizer = Tokenizer(document.home)
+    document_side = query_side = _side(document, tokenizer, options)
     weights = None
     if options.query_weights is not None:
-        tokenizer = document_format.tokenizer
         weights = read_weights(folder, options.query_weights, tokenizer, document_side.dimensions)
         query_side = StaticSide(weights)
     elif query.home != document.home:
-        query_side = _side(query, options)
-    query_format = _format(query, query_side, options.query_length)
+        query_tokenizer = Tokenizer(query.home)
+        query_side = _side(query, query_tokenizer, options)
+    document_format = _format(document, document_side, tokenizer, options.max_length)
+    query_format = _format(query, query_side, query_tokenizer, options.query_length)
     pruning = Pruning.of(options, (document.top, query.top))
     identity = make_identity(
         address,
@@ -237,18 +241,17 @@ def _chosen(recipe: Recipe, pooling: str | None, prompt: str | None) -> Recipe:
     )
 
 
-def _side(recipe: Recipe, options: SpladeOptions) -> LogitSide | StaticSide:
-    tokenizer = Tokenizer(recipe.home)
+def _side(recipe: Recipe, tokenizer: Tokenizer, options: SpladeOptions) -> LogitSide | StaticSide:
     if recipe.static:
         return StaticSide(_static_weights(recipe.home, tokenizer))
     model = load_transformer(recipe.home, unused=(), auto="AutoModelForMaskedLM")
     return LogitSide(model, recipe, special_ids(tokenizer) if options.special_tokens == "masked" else ())
 
 
-def _format(recipe: Recipe, side: LogitSide | StaticSide, wanted: int | None) -> TextFormat:
+def _format(recipe: Recipe, side: nn.Module, tokenizer: Tokenizer, wanted: int | None) -> TextFormat:
     stated = recipe.max_length or _stated_length(recipe.home)
     config = side.model.config if isinstance(side, LogitSide) else None
-    return TextFormat(Tokenizer(recipe.home), length_limit(config, stated, wanted), recipe.prompt, recipe.lower)
+    return TextFormat(tokenizer, length_limit(config, stated, wanted), recipe.prompt, recipe.lower)
 
 
 def _stated_length(home: Path) -> int | None:

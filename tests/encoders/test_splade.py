@@ -269,12 +269,17 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, tiny: Save, sentence_mo
     save_file(state, untied / "model.safetensors", {"format": "pt"})
     table = tmp_path / "idf.json"
     table.write_text(json.dumps({"nothing of this kind": 1}))
-    wider = tmp_path / "wider"
-    shutil.copytree(mlm, wider)
+    other = tmp_path / "other"
+    shutil.copytree(mlm, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["drum"], vocabulary["sieve"] = vocabulary["sieve"], vocabulary["drum"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
     for address, error, message in (
         (f"splade:{headless}", ModelError, r"cls\.predictions.*random"),
         (f"splade:{untied}", ModelError, r"cls\.predictions\.decoder\.weight"),
         (f"splade:{sentence_model(tmp_path / 'dense')}", ModelError, "make no SPLADE"),
+        (f"splade:{mlm}?query={other}", ModelError, "one vocabulary"),
         (f"splade:{mlm}?query_weights=idf.json", MissingResourceError, "no file of token weights"),
         (f"splade:{mlm}?query_weights={table}", ModelError, "vocabulary lacks"),
         (f"splade:{mlm}?query_weights=ones&query={mlm}", UsageError, "give one"),
