@@ -143,3 +143,18 @@ class OpenAIOptions:
     concurrency: int = option(4, "requests at a time", ge=1, le=64)
     timeout: float = option(60.0, "seconds to wait for an answer", gt=0)
     retries: int = option(6, "repetitions of a request that failed for a reason that may pass", ge=0, le=20)
+
+
+VARIANTS = ("paper", "released")
+
+
+@dataclass(frozen=True)
+class DyvoOptions(SparseModelOptions):
+    """Options of ``dyvo``; what is not given is the checkpoint's own."""
+
+    variant: str | None = option(
+        None, "where the scale of entities stands: by the paper, or the released code", scope="model", choices=VARIANTS
+    )
+    special_tokens: str | None = option(
+        None, "whether special tokens are pooled for entities, or masked", scope="model", choices=SPECIAL_TOKENS
+    )

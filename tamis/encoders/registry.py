@@ -15,6 +15,7 @@ _ENCODERS: dict[str, tuple[str, str]] = {
     "dense": ("tamis.encoders.dense", "DenseOptions"),
     "dpr": ("tamis.encoders.dpr", "PairOptions"),
     "dse": ("tamis.encoders.dse", "LengthOptions"),
+    "dyvo": ("tamis.encoders.dyvo", "DyvoOptions"),
     "impacts": ("tamis.encoders.impacts", "ImpactsOptions"),
     "openai": ("tamis.encoders.openai", "OpenAIOptions"),
     "spar": ("tamis.encoders.spar", "SparOptions"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import nn
 from tamis.encoders.base import ModelIdentity, Passage, SparseVectors, Tick, no_tick
 from tamis.encoders.batching import Inputs, Numerics, batches_of, pad_batch
 from tamis.encoders.sparse_rows import Pruning, sparse_rows, stacked
-from tamis.encoders.text import Tokenizer
+from tamis.encoders.text import TextFormat, Tokenizer
 from tamis.errors import ModelError
 
 LOGITS = 1 << 28
@@ -41,6 +41,7 @@ class SparseTransformer(nn.Module):
         identity: of the model.
         numerics: where and how it runs.
         dimensions: of the space.
+        formats: how documents and queries are written.
         pruning: of documents and of queries.
     """
 
@@ -49,10 +50,12 @@ class SparseTransformer(nn.Module):
         identity: ModelIdentity,
         numerics: Numerics,
         dimensions: int,
+        formats: tuple[TextFormat, TextFormat],
         pruning: tuple[Pruning, Pruning] = (Pruning(), Pruning()),
     ) -> None:
         super().__init__()
-        self.identity, self.numerics, self.dimensions, self.pruning = identity, numerics, dimensions, pruning
+        self.identity, self.numerics, self.dimensions = identity, numerics, dimensions
+        self.formats, self.pruning = formats, pruning
 
     def forward(
         self,
@@ -102,17 +105,16 @@ class SparseTransformer(nn.Module):
         return rows
 
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
-        """Return documents as the model reads them."""
-        raise NotImplementedError
+        """Return title and text joined by a space, as the model reads them."""
+        return self.formats[0].inputs([passage.joined for passage in passages])
 
     def query_inputs(self, texts: Sequence[str]) -> Inputs:
         """Return queries as the model reads them."""
-        raise NotImplementedError
+        return self.formats[1].inputs(texts)
 
-    @property
-    def pad(self) -> int:
-        """Id of the padding token."""
-        raise NotImplementedError
+    def names(self) -> Sequence[str] | None:
+        """The word pieces."""
+        return token_names(self.formats[0].tokenizer, self.dimensions)
 
     def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> SparseVectors:
         """Encode documents; see `SparseEncoder`."""
@@ -127,14 +129,17 @@ class SparseTransformer(nn.Module):
         """Tokens of a batch."""
         return max(1, min(self.numerics.budget, LOGITS // self.dimensions))
 
-    def _encode(self, inputs: Inputs, side: str, tick: Tick) -> SparseVectors:
+    def _encode(
+        self, inputs: Inputs, side: str, tick: Tick, entries: Callable[..., Entries] | None = None
+    ) -> SparseVectors:
+        entries = entries or self.entries
         lengths = np.array([len(ids) for ids in inputs.ids], np.int64)
-        prune = self.pruning[side == "query"]
+        prune, pad = self.pruning[side == "query"], self.formats[side == "query"].tokenizer.pad
         parts = list[tuple[NDArray[np.int64], SparseVectors]]()
         with torch.inference_mode(), self.numerics.running():
             for places in batches_of(lengths, self.budget):
-                batch = pad_batch(inputs, places, lengths, self.pad, self.numerics.device)
-                owners, dimensions, weights = self.entries(*batch, side=side, places=places)
+                batch = pad_batch(inputs, places, lengths, pad, self.numerics.device)
+                owners, dimensions, weights = entries(*batch, side=side, places=places)
                 values = weights.float().cpu().numpy()
                 if not np.isfinite(values).all():
                     raise ModelError(

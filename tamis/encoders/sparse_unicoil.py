@@ -7,18 +7,17 @@ code leaves out [CLS] but not [SEP], whose weight counts; ``special_tokens=maske
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from tamis.encoders.base import ModelIdentity, Passage
-from tamis.encoders.batching import Inputs, Numerics
+from tamis.encoders.base import ModelIdentity
+from tamis.encoders.batching import Numerics
 from tamis.encoders.checkpoints import fill, find_checkpoint, read_config, read_state
 from tamis.encoders.options import UnicoilOptions
 from tamis.encoders.sparse_rows import Pruning
-from tamis.encoders.sparse_transformer import SparseTransformer, pooled_tokens, special_ids, token_names
+from tamis.encoders.sparse_transformer import SparseTransformer, pooled_tokens, special_ids
 from tamis.encoders.text import TextFormat, Tokenizer, length_limit
 from tamis.encoders.transformer import make_identity
 from tamis.errors import ModelError
@@ -52,8 +51,8 @@ class Unicoil(SparseTransformer):
         special_tokens: str,
     ) -> None:
         config: Any = transformer.config
-        super().__init__(identity, numerics, int(config.vocab_size), pruning)
-        self.bert, self.tok_proj, self.formats = transformer, projection, formats
+        super().__init__(identity, numerics, int(config.vocab_size), formats, pruning)
+        self.bert, self.tok_proj = transformer, projection
         tokenizer = formats[0].tokenizer
         skipped = special_ids(tokenizer) if special_tokens == "masked" else [tokenizer.id_of("[CLS]")]
         self.register_buffer("skipped", torch.tensor(skipped), persistent=False)
@@ -74,23 +73,6 @@ class Unicoil(SparseTransformer):
         weights = weights if kept is None else weights * kept
         found = torch.zeros(len(ids), self.dimensions, device=ids.device)
         return found.scatter_reduce(1, ids, weights, "sum" if side == "query" else "amax")
-
-    @property
-    def pad(self) -> int:
-        """Id of the padding token."""
-        return self.formats[0].tokenizer.pad
-
-    def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
-        """Return title and text joined by a space."""
-        return self.formats[0].inputs([passage.joined for passage in passages])
-
-    def query_inputs(self, texts: Sequence[str]) -> Inputs:
-        """Return queries."""
-        return self.formats[1].inputs(texts)
-
-    def names(self) -> Sequence[str]:
-        """The word pieces."""
-        return token_names(self.formats[0].tokenizer, self.dimensions)
 
 
 def load(address: Address, options: UnicoilOptions) -> Unicoil:

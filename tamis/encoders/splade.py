@@ -146,13 +146,15 @@ class Splade(SparseTransformer):
         formats: tuple[TextFormat, TextFormat],
         pruning: tuple[Pruning, Pruning],
     ) -> None:
-        if document.dimensions != query.dimensions:
+        super().__init__(identity, numerics, document.dimensions, formats, pruning)
+        if document.dimensions != query.dimensions or self.names() != token_names(
+            formats[1].tokenizer, query.dimensions
+        ):
             raise ModelError(
-                f"{identity.address}: documents have {document.dimensions} dimensions and queries {query.dimensions}; the two "
-                "encoders need one vocabulary"
+                f"{identity.address}: documents have {document.dimensions} dimensions and queries {query.dimensions}, or they "
+                "name them differently; the two encoders need one vocabulary"
             )
-        super().__init__(identity, numerics, document.dimensions, pruning)
-        self.document, self.query, self.formats = document, query, formats
+        self.document, self.query = document, query
 
     def forward(
         self,
@@ -166,30 +168,22 @@ class Splade(SparseTransformer):
         found: torch.Tensor = (self.query if side == "query" else self.document)(ids, mask, types)
         return found
 
-    @property
-    def pad(self) -> int:
-        """Id of the padding token."""
-        return self.formats[0].tokenizer.pad
-
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
-        """Return title and text joined by a space, behind the document prompt."""
-        return _inputs(self.formats[0], [passage.joined for passage in passages], self.document)
+        """Return title and text joined by a space, behind the document prompt; bare where no model reads them."""
+        if isinstance(self.document, StaticSide):
+            return _bare(self.formats[0], [passage.joined for passage in passages])
+        return super().document_inputs(passages)
 
     def query_inputs(self, texts: Sequence[str]) -> Inputs:
-        """Return queries behind their prompt; without special tokens where no model reads them."""
-        return _inputs(self.formats[1], texts, self.query)
-
-    def names(self) -> Sequence[str]:
-        """The word pieces."""
-        return token_names(self.formats[0].tokenizer, self.dimensions)
+        """Return queries behind their prompt; bare where no model reads them."""
+        return _bare(self.formats[1], texts) if isinstance(self.query, StaticSide) else super().query_inputs(texts)
 
 
-def _inputs(how: TextFormat, texts: Sequence[str], side: nn.Module) -> Inputs:
-    if not isinstance(side, StaticSide):
-        return how.inputs(texts)
+def _bare(how: TextFormat, texts: Sequence[str]) -> Inputs:
+    """Return texts without special tokens."""
     written = [how.prompt + text.strip() for text in texts]
-    bare = how.tokenizer.bare([text.lower() for text in written] if how.lower else written)
-    return Inputs([ids[: how.max_length] for ids in bare], truncated=sum(len(ids) > how.max_length for ids in bare))
+    ids = how.tokenizer.bare([text.lower() for text in written] if how.lower else written)
+    return Inputs([own[: how.max_length] for own in ids], truncated=sum(len(own) > how.max_length for own in ids))
 
 
 def load(address: Address, options: SpladeOptions) -> Splade:
@@ -212,16 +206,17 @@ def load(address: Address, options: SpladeOptions) -> Splade:
     query = _chosen(query, options.pooling, options.query_prompt)
 
     numerics = Numerics.of(options.device, options.dtype)
-    document_side = query_side = _side(document, options)
-    document_format = _format(document, document_side, options.max_length)
+    tokenizer = query_tokenizer = Tokenizer(document.home)
+    document_side = query_side = _side(document, tokenizer, options)
     weights = None
     if options.query_weights is not None:
-        tokenizer = document_format.tokenizer
         weights = read_weights(folder, options.query_weights, tokenizer, document_side.dimensions)
         query_side = StaticSide(weights)
     elif query.home != document.home:
-        query_side = _side(query, options)
-    query_format = _format(query, query_side, options.query_length)
+        query_tokenizer = Tokenizer(query.home)
+        query_side = _side(query, query_tokenizer, options)
+    document_format = _format(document, document_side, tokenizer, options.max_length)
+    query_format = _format(query, query_side, query_tokenizer, options.query_length)
     pruning = Pruning.of(options, (document.top, query.top))
     identity = make_identity(
         address,
@@ -246,18 +241,17 @@ def _chosen(recipe: Recipe, pooling: str | None, prompt: str | None) -> Recipe:
     )
 
 
-def _side(recipe: Recipe, options: SpladeOptions) -> LogitSide | StaticSide:
-    tokenizer = Tokenizer(recipe.home)
+def _side(recipe: Recipe, tokenizer: Tokenizer, options: SpladeOptions) -> LogitSide | StaticSide:
     if recipe.static:
         return StaticSide(_static_weights(recipe.home, tokenizer))
     model = load_transformer(recipe.home, unused=(), auto="AutoModelForMaskedLM")
     return LogitSide(model, recipe, special_ids(tokenizer) if options.special_tokens == "masked" else ())
 
 
-def _format(recipe: Recipe, side: LogitSide | StaticSide, wanted: int | None) -> TextFormat:
+def _format(recipe: Recipe, side: nn.Module, tokenizer: Tokenizer, wanted: int | None) -> TextFormat:
     stated = recipe.max_length or _stated_length(recipe.home)
     config = side.model.config if isinstance(side, LogitSide) else None
-    return TextFormat(Tokenizer(recipe.home), length_limit(config, stated, wanted), recipe.prompt, recipe.lower)
+    return TextFormat(tokenizer, length_limit(config, stated, wanted), recipe.prompt, recipe.lower)
 
 
 def _stated_length(home: Path) -> int | None:

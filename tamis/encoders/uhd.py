@@ -24,8 +24,7 @@ A checkpoint is a folder:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,22 +33,22 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tamis.encoders.base import ModelIdentity, Passage, SparseVectors
-from tamis.encoders.batching import Inputs, Numerics
-from tamis.encoders.checkpoints import fill, find_checkpoint, load_transformer, read_json, read_state
+from tamis.encoders.base import ModelIdentity, SparseVectors
+from tamis.encoders.batching import Numerics
+from tamis.encoders.checkpoints import fill, find_checkpoint, load_transformer, read_state
 from tamis.encoders.options import SPECIAL_TOKENS, UhdOptions
+from tamis.encoders.sparse_card import read_card, write_card, write_weights
 from tamis.encoders.sparse_rows import Pruning
 from tamis.encoders.sparse_transformer import Entries, SparseTransformer, pooled_tokens, special_ids
 from tamis.encoders.text import TextFormat, Tokenizer, length_limit
 from tamis.encoders.transformer import make_identity
 from tamis.errors import ModelError, UsageError
 from tamis.families import Address
-from tamis.files import write_json
 
 VERSION = 1
-CARD, HEADS, TRANSFORMER = "tamis.json", "model.safetensors", "transformer"
+HEADS, TRANSFORMER = "model.safetensors", "transformer"
 GRADIENTS = ("real", "straight-through")
-_AT_ONCE = 1 << 26  # values of a bucket that are computed at once: 256 MiB
+_AT_ONCE = 1 << 23  # values of a bucket that are computed at once: 32 MiB, near what caches hold
 
 
 @dataclass(frozen=True)
@@ -188,18 +187,18 @@ class Uhd(SparseTransformer):
         query_winners: int | None = None,
         binary: bool = True,
     ) -> None:
-        super().__init__(identity, numerics, recipe.dimensions * len(recipe.layers), pruning)
         config: Any = transformer.config
+        formats = (
+            TextFormat(tokenizer, length_limit(config, None, recipe.max_length)),
+            TextFormat(tokenizer, length_limit(config, None, recipe.query_length)),
+        )
+        super().__init__(identity, numerics, recipe.dimensions * len(recipe.layers), formats, pruning)
         self._layers = [_layer(number, int(config.num_hidden_layers)) for number in recipe.layers]
         self._winners = {"document": recipe.winners, "query": query_winners or recipe.winners}
         if self._winners["query"] > recipe.dimensions:
             raise UsageError(f"query_winners={query_winners}: a bucket has {recipe.dimensions} dimensions")
         self.transformer, self.heads, self.recipe, self._binary = transformer, heads, recipe, binary
         self.bucket_weights: NDArray[np.float32] = np.array(recipe.weights or [1.0] * len(recipe.layers), np.float32)
-        self.formats = (
-            TextFormat(tokenizer, length_limit(config, None, recipe.max_length)),
-            TextFormat(tokenizer, length_limit(config, None, recipe.query_length)),
-        )
         skipped = special_ids(tokenizer) if recipe.special_tokens == "masked" else []
         self.register_buffer("skipped", torch.tensor(skipped, dtype=torch.int64), persistent=False)
 
@@ -292,34 +291,19 @@ class Uhd(SparseTransformer):
         """Tokens of a batch."""
         return self.numerics.budget
 
-    @property
-    def pad(self) -> int:
-        """Id of the padding token."""
-        return self.formats[0].tokenizer.pad
-
-    def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
-        """Return title and text joined by a space."""
-        return self.formats[0].inputs([passage.joined for passage in passages])
-
-    def query_inputs(self, texts: Sequence[str]) -> Inputs:
-        """Return queries."""
-        return self.formats[1].inputs(texts)
-
     def names(self) -> None:
         """Dimensions have no names."""
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `load` reads; see the module."""
-        from safetensors.torch import save_file
-
         place = folder / TRANSFORMER
         place.mkdir(parents=True, exist_ok=True)
-        transformer: Any = self.transformer
-        transformer.save_pretrained(place)
+        config: Any = self.transformer.config
+        config.save_pretrained(place)
+        write_weights(self.transformer, place / "model.safetensors")
         self.formats[0].tokenizer.raw.save(str(place / "tokenizer.json"))
-        state = {name: value.detach().cpu().contiguous() for name, value in self.heads.state_dict().items()}
-        save_file(state, folder / HEADS, {"format": "pt"})
-        write_json(folder / CARD, {"family": "uhd", **asdict(self.recipe)})
+        write_weights(self.heads, folder / HEADS)
+        write_card(folder, "uhd", self.recipe)
 
 
 def create(folder: Path, recipe: Recipe, *, seed: int = 0, device: str = "auto") -> Uhd:
@@ -351,7 +335,7 @@ def load(address: Address, options: UhdOptions) -> Uhd:
         ModelError: it cannot be used, or lacks weights.
     """
     folder = find_checkpoint(address.id, address.revision)
-    recipe = read_recipe(folder)
+    recipe = read_card(folder, "uhd", Recipe)
     given = {name: getattr(options, name) for name in ("winners", "max_length", "query_length", "special_tokens")}
     recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
     numerics = Numerics.of(options.device, options.dtype)
@@ -371,27 +355,6 @@ def load(address: Address, options: UhdOptions) -> Uhd:
         binary=options.binary,
     )
     return encoder.to(numerics.device).eval()
-
-
-def read_recipe(folder: Path) -> Recipe:
-    """Return what a checkpoint's tamis.json says.
-
-    Raises:
-        ModelError: there is none, it is of another family, or what it says is not known or not possible.
-    """
-    card = read_json(folder / CARD)
-    if not isinstance(card, dict) or card.get("family") != "uhd":
-        raise ModelError(f"{folder} is no UHD checkpoint: its {CARD} does not name the family uhd")
-    known = {field.name for field in fields(Recipe)}
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in card.items() if name != "family"
-    }
-    if unknown := sorted(set(values) - known):
-        raise ModelError(f"{folder / CARD}: {', '.join(unknown)} are not known here; was it written by a newer Tamis?")
-    try:
-        return Recipe(**values)
-    except (UsageError, TypeError) as error:
-        raise ModelError(f"{folder / CARD}: {error}") from error
 
 
 def _heads(transformer: nn.Module, recipe: Recipe) -> nn.ModuleDict:

@@ -22,6 +22,7 @@ TEXTS = [
     "the cook pass potato soup through a finer sieve of butter milk and the fine rank of a query term and more of it here",
     "zebra 123",
     "",
+    "drum " * 70 + "sieve",
     "term weight term",
 ]
 Save = Callable[..., Path]
@@ -93,8 +94,8 @@ def test_a_bare_masked_language_model_is_pooled_as_by_sentence_transformers(
     assert 0.05 < (wanted > 0).mean() < 0.95
     np.testing.assert_allclose(dense(found, encoder.dimensions), wanted, atol=1e-4)
     np.testing.assert_allclose(queries_of(f"splade:{folder}"), wanted, atol=1e-4)
-    assert found.truncated == 0
-    assert open_encoder(f"splade:{folder}?max_length=8").encode_passages([Passage("", t) for t in TEXTS]).truncated == 1
+    assert found.truncated == 1
+    assert open_encoder(f"splade:{folder}?max_length=8").encode_passages([Passage("", t) for t in TEXTS]).truncated == 2
 
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
@@ -269,12 +270,17 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, tiny: Save, sentence_mo
     save_file(state, untied / "model.safetensors", {"format": "pt"})
     table = tmp_path / "idf.json"
     table.write_text(json.dumps({"nothing of this kind": 1}))
-    wider = tmp_path / "wider"
-    shutil.copytree(mlm, wider)
+    other = tmp_path / "other"
+    shutil.copytree(mlm, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["drum"], vocabulary["sieve"] = vocabulary["sieve"], vocabulary["drum"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
     for address, error, message in (
         (f"splade:{headless}", ModelError, r"cls\.predictions.*random"),
         (f"splade:{untied}", ModelError, r"cls\.predictions\.decoder\.weight"),
         (f"splade:{sentence_model(tmp_path / 'dense')}", ModelError, "make no SPLADE"),
+        (f"splade:{mlm}?query={other}", ModelError, "one vocabulary"),
         (f"splade:{mlm}?query_weights=idf.json", MissingResourceError, "no file of token weights"),
         (f"splade:{mlm}?query_weights={table}", ModelError, "vocabulary lacks"),
         (f"splade:{mlm}?query_weights=ones&query={mlm}", UsageError, "give one"),
