@@ -4,7 +4,7 @@
     python -m benchmarks.sparse_peers --vectors docs.jsonl.gz --queries topics.tsv.gz --peers-python peers/bin/python
 
 Every engine answers on one thread, one query at a time (PISA takes batches only). Recall is the share of an engine's first ten
-whose exact score reaches the exact tenth, so that ties count. `--clustered` and `--binary` choose other data, `--engines` some
+whose exact score reaches the exact tenth, so that ties count. `--independent` and `--binary` choose other data, `--engines` some
 of the peers. Our approximate rows are those of the part's options ``champions``, ``candidates`` and ``query_top``.
 """
 
@@ -148,7 +148,7 @@ def main() -> None:
     made.add_argument("--seed", type=int, default=7)
     made.add_argument("--rounds", type=int, default=3)
     made.add_argument("--binary", action="store_true")
-    made.add_argument("--clustered", action="store_true")
+    made.add_argument("--independent", action="store_true")
     made.add_argument("--vectors", type=Path, help="JSON lines in place of synthetic vectors")
     made.add_argument("--queries", type=Path, help="pre-tokenised topics to go with them")
     made.add_argument("--champions", type=float, default=0.1)
@@ -160,8 +160,8 @@ def main() -> None:
     if given.vectors:
         data, kind = read_data(given.vectors, given.queries), given.vectors.name
     else:
-        data = make_data(given.size, given.seed, binary=given.binary, clustered=given.clustered)
-        kind = ("binary" if given.binary else "SPLADE-like") + (", clustered" if given.clustered else "")
+        data = make_data(given.size, given.seed, binary=given.binary, independent=given.independent)
+        kind = ("binary" if given.binary else "SPLADE-like") + (", independent" if given.independent else "")
     with tempfile.TemporaryDirectory(prefix="tamis-benchmarks-") as temporary:
         rows, figures = compare(data, given, Path(temporary))
     columns = ["", "k=10, queries/s", "k=1000", "recall@10", "MiB", "build s", "Tamis exact / it, k=10"]

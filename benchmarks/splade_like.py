@@ -1,8 +1,10 @@
-"""Synthetic sparse vectors: SPLADE-like, in independent draws or in clusters, and binary; and real ones from files.
+"""Synthetic sparse vectors, SPLADE-like or binary; and real ones from files.
 
-SPLADE-like: 120 impacts (1 to 255) a document over 30,000 dimensions of skewed frequency, queries of 40 weighted terms. Binary:
-160 of 65,536 dimensions a document, queries of 32. Independent draws have no document order to exploit; clustered ones draw half
-of a document's dimensions from those of one of 2,000 topics, and queries likewise.
+SPLADE-like: some 120 impacts (1 to 255) a document over 30,000 dimensions of which the most frequent is in about half of the
+documents. Every document has one of 3,000 topics: half of its dimensions come from the topic's 400, with larger weights, and
+common dimensions weigh less. A query of 40 dimensions takes half of them from the heaviest of a document, with weights of 0.3 and more,
+and half at random with small ones, as encoders expand. `independent` data have none of this: dimensions and weights are drawn
+alike for all. Binary: 160 of 65,536 dimensions a document, queries of 32, independent.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from tamis.kernels import Queries
 
 QUERIES = 200
 BLOCK = 50_000
-TOPICS, TOPIC_DIMENSIONS = 2000, 300
+TOPICS, TOPIC_DIMENSIONS = 3000, 400
 
 
 @dataclass(frozen=True)
@@ -73,41 +75,83 @@ class Data:
         )
 
 
-def make_data(size: int, seed: int, *, binary: bool = False, clustered: bool = False) -> Data:
+def _cumulative(count: int, shift: float, exponent: float) -> np.ndarray[Any, Any]:
+    """The distribution function of Zipf and Mandelbrot's law."""
+    shares = 1 / (np.arange(count) + shift) ** exponent
+    return np.asarray(np.cumsum(shares / shares.sum()))
+
+
+class _Drawing:
+    """Draws documents and queries."""
+
+    def __init__(self, seed: int, *, binary: bool, independent: bool) -> None:
+        self.random = np.random.default_rng(seed)
+        self.binary, self.topical = binary, not (binary or independent)
+        self.dimensions, self.per_document, self.per_query = (65_536, 160, 32) if binary else (30_000, 120, 40)
+        self._general = np.linspace(0, 1, self.dimensions + 1)[1:] if binary else _cumulative(self.dimensions, 12, 1.0)
+        self._topics = self.random.integers(0, self.dimensions, (TOPICS, TOPIC_DIMENSIONS))
+        self._of_topic = _cumulative(TOPIC_DIMENSIONS, 10, 1.0)
+
+    def _draw(self, *shape: int) -> np.ndarray[Any, Any]:
+        drawn = np.searchsorted(self._general, self.random.random(shape))
+        return np.minimum(drawn, self.dimensions - 1)
+
+    def documents(self, count: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Entries a document, dimensions and weights (before they are whole numbers)."""
+        each = int(1.12 * self.per_document) if self.topical else self.per_document
+        dims = self._draw(count, each)
+        weights = self.random.gamma(1.3, 0.35, (count, each)) if not self.binary else np.ones((count, each))
+        if self.topical:
+            own = self.random.random((count, each)) < 0.5
+            chosen = np.searchsorted(self._of_topic, self.random.random((count, each)))
+            topic = self._topics[self.random.integers(0, TOPICS, count)]
+            common = 0.3 + 0.7 * np.minimum(1, dims / 400)
+            dims = np.where(own, np.take_along_axis(topic, np.minimum(chosen, TOPIC_DIMENSIONS - 1), 1), dims)
+            weights *= np.where(own, 2.2, common)
+        keys, first = np.unique(np.arange(count)[:, None] * self.dimensions + dims, return_index=True)
+        found = np.clip(weights.ravel()[first], 0.02, 3.0)
+        return np.bincount(keys // self.dimensions, minlength=count), keys % self.dimensions, found
+
+    def query(self, dims: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+        """A query, after a document if there are topics."""
+        if not self.topical:
+            wanted = np.unique(self._draw(self.per_query))
+            heavy = (
+                np.ones(len(wanted)) if self.binary else self.random.integers(1, 256, len(wanted)).astype(np.float64)
+            )
+            return wanted, heavy
+        noisy = weights + self.random.normal(0, 0.5, len(weights))
+        own = dims[np.argsort(-noisy)[: self.per_query // 2]]
+        drawn = np.setdiff1d(self._draw(self.per_query), own)
+        extra = self.random.permutation(drawn)[: self.per_query - len(own)]
+        heavy = np.concatenate(
+            [self.random.gamma(2, 0.5, len(own)) + 0.3, self.random.gamma(1, 0.15, len(extra)) + 0.02]
+        )
+        wanted = np.concatenate([own, extra])
+        order = np.argsort(wanted)
+        return wanted[order], np.clip(np.rint(60 * heavy[order]), 1, 255)
+
+
+def make_data(size: int, seed: int, *, binary: bool = False, independent: bool = False) -> Data:
     """Draw documents and queries."""
-    rng = np.random.default_rng(seed)
-    dimensions, per_document, per_query = (65_536, 160, 32) if binary else (30_000, 120, 40)
-    popularity = np.ones(dimensions) if binary else 1 / (np.arange(dimensions) + 25) ** 0.8
-    cumulative = np.cumsum(popularity / popularity.sum())
-
-    def general(*shape: int) -> np.ndarray[Any, Any]:
-        return np.searchsorted(cumulative, rng.random(shape)).astype(np.int64)
-
-    topics = general(TOPICS, TOPIC_DIMENSIONS) if clustered else None
-
-    def draw(count: int, each: int) -> np.ndarray[Any, Any]:
-        drawn = general(count, each)
-        if topics is not None:
-            own = topics[rng.integers(0, TOPICS, count)]
-            half = each // 2
-            drawn[:, :half] = np.take_along_axis(own, rng.integers(0, TOPIC_DIMENSIONS, (count, half)), 1)
-        return drawn
-
-    terms, lengths = [], []
-    for first in range(0, size, BLOCK):
+    drawing = _Drawing(seed, binary=binary, independent=independent)
+    lengths, terms, weights, queries = [], [], [], []
+    blocks = range(0, size, BLOCK)
+    for number, first in enumerate(blocks):
         count = min(BLOCK, size - first)
-        drawn = draw(count, per_document)
-        keys = np.unique(np.repeat(np.arange(count, dtype=np.int64), per_document) * dimensions + drawn.ravel())
-        terms.append((keys % dimensions).astype(np.int32))
-        lengths.append(np.bincount(keys // dimensions, minlength=count))
-    every = np.concatenate(terms)
-    weights = (
-        np.ones(len(every), np.uint8) if binary else np.minimum(rng.geometric(0.03, len(every)), 255).astype(np.uint8)
-    )
-    wanted = [np.unique(row) for row in draw(QUERIES, per_query)]
-    queries = [(w, np.ones(len(w)) if binary else rng.integers(1, 256, len(w)).astype(np.float64)) for w in wanted]
+        each, dims, found = drawing.documents(count)
+        ends = np.cumsum(each)
+        for _ in range(QUERIES * (number + 1) // len(blocks) - len(queries)):
+            i = int(drawing.random.integers(count))
+            span = slice(ends[i] - each[i], ends[i])
+            queries.append(drawing.query(dims[span], found[span]))
+        lengths.append(each)
+        terms.append(dims.astype(np.int32))
+        whole = np.ones(len(dims)) if binary else np.clip(np.rint(85 * found), 1, 255)
+        weights.append(whole.astype(np.uint8))
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(lengths))])
-    return Data(offsets, every, weights, dimensions, queries, binary)
+    every = np.concatenate(terms)
+    return Data(offsets, every, np.concatenate(weights), drawing.dimensions, [(a, b) for a, b in queries], binary)
 
 
 def read_data(vectors: Path, queries: Path) -> Data:
