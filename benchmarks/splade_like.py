@@ -2,9 +2,9 @@
 
 SPLADE-like: some 120 impacts (1 to 255) a document over 30,000 dimensions of which the most frequent is in about half of the
 documents. Every document has one of 3,000 topics: half of its dimensions come from the topic's 400, with larger weights, and
-common dimensions weigh less. A query of 40 dimensions takes half of them from the heaviest of a document, with weights of 0.3 and more,
-and half at random with small ones, as encoders expand. `independent` data have none of this: dimensions and weights are drawn
-alike for all. Binary: 160 of 65,536 dimensions a document, queries of 32, independent.
+common dimensions weigh less. A query of 40 dimensions takes half of them from the heaviest of a document, with weights of 0.3
+and more, and half at random with small ones, as encoders expand. `independent` data have none of this: dimensions and weights are
+drawn alike for all. Binary: 160 of 65,536 dimensions a document, queries of 32, independent.
 """
 
 from __future__ import annotations
