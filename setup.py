@@ -9,6 +9,7 @@ AVX-512 enable their instructions themselves and are chosen at run time. $TAMIS_
 """
 
 import os
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -16,6 +17,7 @@ from setuptools import Extension, setup
 NATIVE = Path("tamis/kernels/native")
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra"]
 EXTRA = os.environ.get("TAMIS_CFLAGS", "").split()
+STRIP = ["-Wl,--strip-all"] if sys.platform == "linux" and not EXTRA else []  # symbols are a third of the file
 
 setup(
     ext_modules=[
@@ -24,7 +26,7 @@ setup(
             sources=sorted(str(path) for path in NATIVE.glob("*.c")),
             depends=sorted(str(path) for path in NATIVE.glob("*.h")),
             extra_compile_args=FLAGS + EXTRA,
-            extra_link_args=["-pthread", *EXTRA],
+            extra_link_args=["-pthread", *STRIP, *EXTRA],
             py_limited_api=True,
             optional=True,
         )
