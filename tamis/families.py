@@ -36,6 +36,7 @@ _BUILTIN: dict[str, str] = {
     "bm25": "tamis.retrievers.bm25:BM25",
     "colbert": "tamis.retrievers.colbert:Colbert",
     "cort": "tamis.retrievers.dense:Cort",
+    "cross": "tamis.rerankers.family:Cross",
     "dense": "tamis.retrievers.dense:Dense",
     "dpr": "tamis.retrievers.dense:DPR",
     "firstp": "tamis.retrievers.passages:FirstP",

@@ -1,8 +1,9 @@
 """``cross``: cross-encoders, which read query and passage as one text (Nogueira and Cho, "Passage Re-ranking with BERT", 2019).
 
 Any checkpoint for sequence classification with one label (a logit of relevance) or two (the second is "relevant"), and every
-folder of sentence-transformers' ``CrossEncoder`` that is one. Pairs are compared by logits: a sigmoid would round
-distinct scores to the same number. Of two labels the score is log P(relevant), from the difference of the logits, which does not round either.
+folder of sentence-transformers' ``CrossEncoder`` that is one. Pairs are compared by logits: a sigmoid would round distinct
+scores to the same number. Of two labels the score is log P(relevant), worked out from the difference of the logits, which does
+not round either.
 """
 
 from __future__ import annotations

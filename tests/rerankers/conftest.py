@@ -9,27 +9,8 @@ from typing import Any
 import pytest
 
 WORDS = [
-    "a",
-    "the",
-    "of",
-    "drum",
-    "sieve",
-    "cook",
-    "soup",
-    "potato",
-    "butter",
-    "milk",
-    "rank",
-    "query",
-    "document",
-    "term",
-    "weight",
-    "fine",
-    "finer",
-    "pass",
-    "is",
-    "what",
-    "how",
+    *("a", "the", "of", "drum", "sieve", "cook", "soup", "potato", "butter", "milk", "rank", "query", "document"),
+    *("term", "weight", "fine", "finer", "pass", "is", "what", "how"),
 ]
 
 
