@@ -37,6 +37,7 @@ _BUILTIN: dict[str, str] = {
     "colbert": "tamis.retrievers.colbert:Colbert",
     "cort": "tamis.retrievers.dense:Cort",
     "d2llm": "tamis.retrievers.pairs:D2LLM",
+    "cross": "tamis.rerankers.family:Cross",
     "dense": "tamis.retrievers.dense:Dense",
     "dpr": "tamis.retrievers.dense:DPR",
     "dse": "tamis.retrievers.pairs:DSE",

@@ -52,10 +52,12 @@ class Numerics:
     Attributes:
         device: ``cpu``, ``cuda`` …
         dtype: one of `DTYPES`; matrices are multiplied in it, and what needs more is done in float32.
+        tokens: of a batch; None: what suits the device.
     """
 
     device: str = "cpu"
     dtype: str = "float32"
+    tokens: int | None = None
 
     @classmethod
     def of(cls, device: str, dtype: str) -> Numerics:
@@ -83,6 +85,8 @@ class Numerics:
     @property
     def budget(self) -> int:
         """Tokens of a batch."""
+        if self.tokens is not None:
+            return self.tokens
         return CPU_TOKENS if self.device == "cpu" else DEVICE_TOKENS
 
     def running(self) -> Any:

@@ -64,6 +64,15 @@ class Tokenizer:
         with self._lock:
             return [encoding.ids for encoding in self._encode(texts, special=False)]
 
+    def spans(self, texts: Sequence[str]) -> list[tuple[list[tuple[int, int]], list[int | None]]]:
+        """Return for each text where its tokens stand, as (first, end) characters, and the number of each token's word."""
+        found: list[tuple[list[tuple[int, int]], list[int | None]]] = []
+        with self._lock:
+            for first in range(0, len(texts), _AT_ONCE):
+                batch = self.raw.encode_batch(list(texts[first : first + _AT_ONCE]), add_special_tokens=False)
+                found += [(encoding.offsets, encoding.word_ids) for encoding in batch]
+        return found
+
     def texts(self, texts: Sequence[str], max_length: int, *, type_id: int = 0) -> Inputs:
         """Return texts with the tokenizer's special tokens, cut to `max_length` tokens; all of token type `type_id`."""
         ids, cut = self._cut(list(texts), max_length)

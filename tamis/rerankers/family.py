@@ -1,0 +1,55 @@
+"""How a pair model is named in a pipeline: what its families share, and the families themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tamis.errors import UsageError
+from tamis.families import Address, scoped_address
+from tamis.rerankers.options import CrossOptions, RerankOptions
+from tamis.rerankers.stage import PairReranker
+from tamis.stages import PartSource
+
+
+class PairFamily:
+    """What the families of pair models share; one is its options and its name in the registry of rerankers."""
+
+    summary: ClassVar[str]
+    part_kind: ClassVar[str | None] = None
+    default_part: ClassVar[str | None] = None
+    Options: ClassVar[type[Any]]
+    checkpoints: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def open(cls, source: PartSource, address: Address, options: Any) -> PairReranker:
+        """Open the model over the documents; it is loaded when the first candidates come."""
+        from tamis.rerankers.registry import open_reranker
+
+        model = scoped_address(address, cls.Options, "model")
+        return PairReranker(
+            source.documents,
+            lambda: open_reranker(model),
+            options,
+            name=str(address),
+            cannot_retrieve=UsageError(
+                f"{model} re-scores candidates and retrieves none: put a retriever before it, as in  bm25 % 100 >> {model}"
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _CrossOptions(RerankOptions, CrossOptions):
+    """Options of ``cross``."""
+
+
+class Cross(PairFamily):
+    """The ``cross`` family: monoBERT and its kind."""
+
+    summary = "cross-encoder: any checkpoint for sequence classification of query and passage, such as monoBERT"
+    Options = _CrossOptions
+    checkpoints = (
+        "cross-encoder/ms-marco-MiniLM-L6-v2",
+        "cross-encoder/ms-marco-electra-base",
+        "castorini/monobert-large-msmarco",
+    )

@@ -1,0 +1,41 @@
+"""Options of rerankers, declared once; light enough to be looked at without loading a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tamis.encoders.options import NumericOptions
+from tamis.families import option
+
+BACKENDS = ("torch", "onnx")
+
+
+@dataclass(frozen=True)
+class RerankOptions:
+    """Search options of every model that scores pairs; none of them changes what the model says of a pair."""
+
+    windows: str | None = option(
+        None, "how a long body is cut: tokens:SIZE/STRIDE in the model's tokens, or sentences:SIZE/STRIDE; not if none"
+    )
+    pool: str = option(
+        "max", "a document's score from its windows': first, max, sum, mean, or top:N, a mean of the best"
+    )
+    max_windows: int | None = option(None, "windows that a document has at most, first and last among them", ge=2)
+    batch_tokens: int | None = option(None, "tokens of a batch, with padding; what suits the device if none", ge=1)
+    deadline: float | None = option(None, "seconds a batch of queries may take; then the best so far", gt=0)
+    cache: bool = option(True, "whether scores are kept on disk and taken from there")
+
+
+@dataclass(frozen=True)
+class CrossOptions(NumericOptions):
+    """Model options of ``cross``; what is not given is the checkpoint's own."""
+
+    max_length: int | None = option(None, "tokens that are read of a pair", scope="model", ge=8)
+    query_length: int | None = option(
+        None,
+        "word pieces that are read of a query: 62 as monoBERT was trained; as many as fit if none",
+        scope="model",
+        ge=1,
+    )
+    prompt: str | None = option(None, "what is put before a query", scope="model")
+    backend: str = option("torch", "what runs the model", scope="model", choices=BACKENDS)

@@ -1,0 +1,48 @@
+"""Families of models that score pairs: name → options and loader, imported on use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from tamis.errors import UnknownNameError
+from tamis.families import Address, parse_options, scoped_address
+from tamis.rerankers.base import PairScorer
+
+_RERANKERS: dict[str, tuple[str, str]] = {
+    "cross": ("tamis.rerankers.cross", "tamis.rerankers.options:CrossOptions"),
+}
+
+
+def reranker_families() -> list[str]:
+    """Return the names of the families that score pairs."""
+    return sorted(_RERANKERS)
+
+
+def reranker_options(family: str) -> type[Any]:
+    """Return the dataclass of a family's model options, without loading its libraries.
+
+    Raises:
+        UnknownNameError: there is no such family.
+    """
+    if family not in _RERANKERS:
+        raise UnknownNameError("family of rerankers", family, _RERANKERS)
+    module, _, name = _RERANKERS[family][1].partition(":")
+    options: type[Any] = getattr(import_module(module), name)
+    return options
+
+
+def open_reranker(address: Address | str) -> PairScorer:
+    """Load the model that an address names; options of other scopes than its own are left alone.
+
+    Raises:
+        UnknownNameError: no such family or option.
+        MissingResourceError: no such checkpoint.
+        ModelError: the checkpoint cannot be used.
+    """
+    parsed = Address.parse(address) if isinstance(address, str) else address
+    cls = reranker_options(parsed.family)
+    own = [pair for pair in parsed.options if pair[0] in cls.__dataclass_fields__]
+    options = parse_options(cls, own, of=parsed.family)
+    loaded: PairScorer = import_module(_RERANKERS[parsed.family][0]).load(scoped_address(parsed, cls, "model"), options)
+    return loaded
