@@ -49,7 +49,7 @@ VERSION = 1
 HEADS, TRANSFORMER = "model.safetensors", "transformer"
 GRADIENTS = ("real", "straight-through")
 _AT_ONCE, _TOKENS = 1 << 23, 64
-"""Values of a bucket that are computed at once, near what caches hold; but of so many tokens at least: weights are read for them."""
+"""Values of a bucket computed at once, near what caches hold; but of at least so many tokens, for which weights are read."""
 
 
 @dataclass(frozen=True)
