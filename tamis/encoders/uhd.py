@@ -48,7 +48,8 @@ from tamis.families import Address
 VERSION = 1
 HEADS, TRANSFORMER = "model.safetensors", "transformer"
 GRADIENTS = ("real", "straight-through")
-_AT_ONCE = 1 << 23  # values of a bucket that are computed at once: 32 MiB, near what caches hold
+_AT_ONCE, _TOKENS = 1 << 23, 64
+"""Values of a bucket computed at once, near what caches hold; but of at least so many tokens, for which weights are read."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ class Uhd(SparseTransformer):
 
     def _pooled(self, tokens: torch.Tensor, head: nn.Linear, owners: torch.Tensor, k: int) -> Pooled:
         """Return the pooled winners of one bucket, some tokens at a time: never a value for every token and dimension."""
-        width, step = self.recipe.dimensions, max(1, _AT_ONCE // self.recipe.dimensions)
+        width, step = self.recipe.dimensions, max(_TOKENS, _AT_ONCE // self.recipe.dimensions)
         with torch.no_grad():
             parts = [k_winners(head(tokens[i : i + step]).float(), k) for i in range(0, len(tokens), step)]
             if not parts:
