@@ -32,9 +32,9 @@ void add(const uint16_t *offsets, const CODE_TYPE *codes, const float *table, fl
         for (int64_t i = at; i < at + run && i < n; i++) sums[offsets[i]] += table[codes[i]];
 }
 int64_t scan(float *sums, float bar, int64_t times) {
-    int64_t found = 0;
+    int32_t found = 0;
     for (int64_t t = 0; t < times; t++)
-        for (int64_t i = 0; i < 65536; i++) { found += sums[i] > bar; sums[i] = 0; }
+        for (int32_t i = 0; i < 65536; i++) { found += sums[i] > bar; sums[i] = 0; }
     return found;
 }
 """
@@ -48,7 +48,7 @@ def floor_times(postings: Postings) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder) / "floor.c", Path(folder) / "floor.so"
         source.write_text(CODE.replace("CODE_TYPE", kind), "ascii")
-        subprocess.run(["cc", "-O3", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+        subprocess.run(["cc", "-O3", "-march=native", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
         loaded = ctypes.CDLL(str(library))
     table, sums = np.ones(postings.n_codes, np.float32), np.zeros(1 << 16, np.float32)
     count = min(postings.n_postings, 50_000_000)

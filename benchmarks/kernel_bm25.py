@@ -61,14 +61,18 @@ def make_data(size: int) -> tuple[np.ndarray[Any, Any], ...]:
         queries += [text.query(tokens[offsets[i] : offsets[i + 1]]) for i in some]
     all_terms, all_docs, all_counts = np.concatenate(terms), np.concatenate(docs), np.concatenate(counts)
     all_lengths = np.concatenate(lengths)
-    pairs = all_counts.astype(np.int64) << 32 | length_bytes(all_lengths)[all_docs]
-    distinct, codes = np.unique(pairs, return_inverse=True)
-    tf, length = (distinct >> 32).astype(np.float32), (distinct & 0xFFFFFFFF).astype(np.float32)
+    widest = int(length_bytes(all_lengths).max()) + 1  # pairs are few and small: numbered by a table, not by sorting
+    pairs = all_counts * np.int32(widest) + length_bytes(all_lengths).astype(np.int32)[all_docs]
+    distinct = np.flatnonzero(np.bincount(pairs))
+    numbers = np.zeros(int(distinct[-1]) + 1, np.uint16)
+    numbers[distinct] = np.arange(len(distinct))
+    codes = numbers[pairs]
+    tf, length = (distinct // widest).astype(np.float32), (distinct % widest).astype(np.float32)
     values = tf / (tf + K1 * (1 - B + B * length / np.float32(all_lengths.mean())))
     order = text.random.permutation(len(queries))[:QUERIES]
     chosen = [queries[i] for i in order]
     offsets = np.concatenate([[0], np.cumsum([len(query) for query in chosen])])
-    return all_terms, all_docs, codes.astype(np.uint16), values.astype(np.float32), offsets, np.concatenate(chosen)
+    return all_terms, all_docs, codes, values.astype(np.float32), offsets, np.concatenate(chosen)
 
 
 def queries_per_second(task: Any, count: int) -> float:
