@@ -1,7 +1,8 @@
-"""Late interaction: ColBERT retrieves by looking at every document's token vectors, or re-scores candidates.
+"""Late interaction: ColBERT retrieves, or re-scores candidates.
 
-Scores are exact MaxSim over uncompressed vectors. At the head of a pipeline the work grows with the collection: put a quicker
-retriever before it where that matters, as in ``bm25 % 1000 >> colbert:…``.
+Scores are MaxSim over token vectors as the part keeps them: as they are, where a search looks at every document, or as residual
+codes (``bits``), where centroids propose candidates. Put a quicker retriever before a part without codes if the collection is
+large, as in ``bm25 % 1000 >> colbert:…``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tamis.encoders.options import ColbertOptions
 from tamis.errors import MissingResourceError
 from tamis.families import Address, option, scoped_address
 from tamis.indexer.dense.storage import STORES
-from tamis.indexer.multivector.part import MultiVectorPart, alignment, maxsim
+from tamis.indexer.multivector.part import EXACT, LateHow, MultiVectorPart, alignment, maxsim
 from tamis.ranking import Queries, Ranking, check_k
 from tamis.retrievers.models import QueryEncoder, find_part, missing_part
 from tamis.stages import DocumentView, Evidence, PartSource, RowMask
@@ -28,6 +29,12 @@ class _Options(ColbertOptions):
     """Options of ``colbert``."""
 
     store: str = option("float16", "storage of the vectors", scope="part", choices=STORES)
+    bits: int | None = option(
+        None, "residual codes of so many bits a dimension: 1, 2 or 4; none by default", scope="part"
+    )
+    exact: bool = option(False, "look at every document, whatever the part has to be quicker")
+    nprobe: int = option(4, "centroids that a query token opens", ge=1)
+    candidates: int = option(512, "documents that are decoded and scored", ge=1)
     part: str | None = option(None, "name of the part to read, where several were encoded by the model")
 
 
@@ -42,10 +49,12 @@ class LateRetriever:
     Args:
         part: the part.
         encoder: of the queries.
+        how: looks at all documents, or at candidates.
     """
 
-    def __init__(self, part: MultiVectorPart, encoder: QueryEncoder) -> None:
-        self._part, self._encoder = part, encoder
+    def __init__(self, part: MultiVectorPart, encoder: QueryEncoder, how: LateHow = EXACT) -> None:
+        self._part, self._encoder, self._how = part, encoder, how
+        self.depth_dependent = part.coded and not how.exact
 
     def retrieve(self, queries: Queries, k: int, *, mask: RowMask | None = None) -> Ranking:
         """Return the `k` rows of largest MaxSim a query.
@@ -55,7 +64,7 @@ class LateRetriever:
         """
         check_k(k)
         part, allowed = self._part, self._part.allowed(mask)
-        found = [part.search(query, k, allowed) for query in split(self._encoder.encode(queries.texts))]
+        found = [part.search(query, k, allowed, self._how) for query in split(self._encoder.encode(queries.texts))]
         lists = [(part.documents.rows_at(positions), scores) for positions, scores in found]
         return Ranking.from_lists(part.documents, queries.ids, lists)
 
@@ -140,4 +149,5 @@ class Colbert:
             model = str(scoped_address(address, cls.Options, "model"))
             encoder = QueryEncoder(lambda: cls.encoder(address), None)
             return LateScorer(source.documents, encoder, missing_part(source, model))
-        return LateRetriever(part, QueryEncoder(lambda: cls.encoder(address), part.entry))
+        how = LateHow(options.exact, options.nprobe, options.candidates)
+        return LateRetriever(part, QueryEncoder(lambda: cls.encoder(address), part.entry), how)
