@@ -27,14 +27,20 @@ from tamis.kernels import Postings, Queries, build_postings, search
 
 CODE = """
 #include <stdint.h>
+__attribute__((optimize("no-tree-vectorize"))) /* scatters in vectors are slower */
 void add(const uint16_t *offsets, const CODE_TYPE *codes, const float *table, float *sums, int64_t run, int64_t n) {
     for (int64_t at = 0; at < n; at += run)
         for (int64_t i = at; i < at + run && i < n; i++) sums[offsets[i]] += table[codes[i]];
 }
 int64_t scan(float *sums, float bar, int64_t times) {
-    int32_t found = 0;
+    int64_t found = 0;
     for (int64_t t = 0; t < times; t++)
-        for (int32_t i = 0; i < 65536; i++) { found += sums[i] > bar; sums[i] = 0; }
+        for (int64_t block = 0; block < 65536; block += 64) {
+            int32_t any = 0;
+            for (int i = 0; i < 64; i++) any |= sums[block + i] > bar;
+            found += any;
+            for (int i = 0; i < 64; i++) sums[block + i] = 0;
+        }
     return found;
 }
 """

@@ -4,7 +4,7 @@
 
 Token vectors are MiniLM's last states of real texts, cut at 80 tokens, projected to 128 dimensions by a seeded random matrix and
 normalised: no ColBERT weights are at hand. Queries are 32 tokens from the middle of other texts. The index is built as a part
-builds it, and searched as a part searches; one query at a time, one thread. Recall is against exact MaxSim of the vectors themselves.
+builds it, and searched as a part searches; one query at a time, one thread. Recall is against exact MaxSim of the vectors.
 """
 
 from __future__ import annotations
