@@ -109,17 +109,16 @@ def k_winners(values: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]
     Returns:
         [rows, k] values and int64 dimensions.
     """
-    largest, dimensions = values.topk(k, dim=1)
-    least = largest[:, -1:]
-    crowded = ((values == least).sum(1) > (largest == least).sum(1)).nonzero().flatten()
+    ranked, order = values.topk(min(k + 1, values.shape[1]), dim=1)
+    largest, dimensions, least = ranked[:, :k], order[:, :k], ranked[:, k - 1 : k]
+    crowded = ((ranked[:, k:] == least) & ranked[:, :1].isfinite()).nonzero()[:, 0]
     if len(crowded):  # more equals than places, common in narrow types: topk takes any of them
         rows, bound = values[crowded], least[crowded]
         above, equal = rows > bound, rows == bound
         room = k - above.sum(1, keepdim=True)
         won = above | (equal & (equal.cumsum(1, dtype=torch.int32) <= room))
-        order = won.nonzero()[:, 1].view(-1, k)
-        largest, dimensions = largest.clone(), dimensions.clone()
-        largest[crowded], dimensions[crowded] = rows.gather(1, order), order
+        chosen = won.nonzero()[:, 1].view(-1, k)
+        largest[crowded], dimensions[crowded] = rows.gather(1, chosen), chosen
     return largest, dimensions
 
 

@@ -71,6 +71,14 @@ def test_the_winners_of_a_worked_example() -> None:
     assert all_of_them.dimensions.tolist() == (values.amax(0) > 0).nonzero().flatten().tolist()
 
 
+def test_what_is_not_a_number_wins_and_is_seen() -> None:
+    import torch
+
+    largest, _ = uhd.k_winners(torch.tensor([[1.0, 1.0, float("nan"), 1.0], [2.0, 2.0, 2.0, 2.0]]), 2)
+    assert largest[0].isnan().any()
+    assert largest[1].tolist() == [2.0, 2.0]
+
+
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_equal_values_are_won_by_lower_dimensions(data: st.DataObject) -> None:
