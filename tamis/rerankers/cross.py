@@ -26,9 +26,7 @@ from tamis.errors import ModelError
 from tamis.families import Address
 from tamis.rerankers.base import PairScores
 from tamis.rerankers.options import CrossOptions
-from tamis.rerankers.pairs import PairFormat
-
-VERSION = 1
+from tamis.rerankers.pairs import VERSION, PairFormat
 
 MONOTONE = ("Identity", "Sigmoid", "Tanh", "LogSigmoid", "Softplus", "Softsign", "Softmax", "LogSoftmax", "ReLU")
 """Activations that a checkpoint may state: none of them changes the order of the logits."""
@@ -127,10 +125,7 @@ def load(address: Address, options: CrossOptions) -> CrossEncoder:
         {"model": folder},
         options,
         VERSION,
-        max_length=format.max_length,
-        query_length=format.query_length,
-        prompt=format.prompt,
-        typed=typed,
+        **format.to_json(),
         backend=options.backend,
     )
     return CrossEncoder(identity, numerics, classifier, format).to(numerics.device).eval()

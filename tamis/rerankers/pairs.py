@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tamis.encoders.batching import Inputs
 from tamis.encoders.text import Tokenizer
 from tamis.errors import ModelError
+
+VERSION = 1
+"""Of how pairs are written and their scores worked out; raised when what is computed changes."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ class PairFormat:
             if self.typed:
                 types.append([*edge, *[type_a] * a, *middle, *[type_b] * b, *end])
         return Inputs(ids, types if self.typed else None, truncated=truncated)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the tokenizer: arguments for another `PairFormat`."""
+        names = ("max_length", "query_length", "prompt", "lower", "typed")
+        return {name: getattr(self, name) for name in names}
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         distinct = list(dict.fromkeys(text.lower() if self.lower else text for text in texts))

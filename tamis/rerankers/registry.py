@@ -10,7 +10,7 @@ from tamis.families import Address, parse_options, scoped_address
 from tamis.rerankers.base import PairScorer
 
 _RERANKERS: dict[str, tuple[str, str]] = {
-    "cross": ("tamis.rerankers.cross", "tamis.rerankers.options:CrossOptions"),
+    "cross": ("tamis.rerankers.backends", "tamis.rerankers.options:CrossOptions"),
 }
 
 
