@@ -42,6 +42,14 @@ def search(
         ),
     ] = None,
     filter: FilterOption = None,  # noqa: A002 - the option's name
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--deadline",
+            metavar="TIME",
+            help="What each stage may take, e.g. 200ms; then the best so far, exit code 7.",
+        ),
+    ] = None,
     k: Annotated[
         int | None, typer.Option("-k", metavar="K", help="Results a query: 10 for one query, 1000 for topics.")
     ] = None,
@@ -81,7 +89,7 @@ def search(
         raise UsageError("--output, --tag, --format and --field are for runs: give --topics in place of a query")
     limit = k if k is not None else ONE_QUERY_K if query is not None else TOPICS_K
     check_k(limit)
-    chosen, allowed = parse_pipeline(pipeline, syntax), parse_filter_option(filter)
+    chosen, allowed = parse_pipeline(pipeline, syntax, parse_deadline(deadline)), parse_filter_option(filter)
     session.resolved.update(pipeline=str(chosen), k=limit, filter=None if allowed is None else str(allowed))
     if query is not None:
         terms = _PUNCTUATION.sub(" ", query) if syntax == "lucene" else query
@@ -103,13 +111,33 @@ def search(
         )
 
 
-def parse_pipeline(text: str | None, syntax: str = "text") -> Pipeline:
+def parse_deadline(text: str | None) -> float | None:
+    """Return the seconds that ``--deadline`` means: ``200ms``, ``1.5s``, or a bare number of seconds.
+
+    Raises:
+        UsageError: it is no duration above 0.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s)?", text.strip())
+    seconds = float(found[1]) / (1000 if found[2] == "ms" else 1) if found else 0.0
+    if not seconds > 0:
+        raise UsageError(f"--deadline {text}: a time above 0 is wanted, such as 200ms or 1.5s")
+    return seconds
+
+
+def parse_pipeline(text: str | None, syntax: str = "text", deadline: float | None = None) -> Pipeline:
     """Return the pipeline that the options mean, its names checked before anything is opened.
+
+    Args:
+        text: as written, or None.
+        syntax: of the query.
+        deadline: seconds for every stage that can keep to one.
 
     Raises:
         UsageError: it is malformed, names something unknown, or is given together with a query syntax.
     """
-    from tamis.pipeline import Pipeline, check
+    from tamis.pipeline import Pipeline, check, with_option
 
     if syntax not in SYNTAXES:
         raise UnknownNameError("query syntax", syntax, SYNTAXES)
@@ -121,7 +149,7 @@ def parse_pipeline(text: str | None, syntax: str = "text") -> Pipeline:
         text = f"bm25?syntax={syntax}"
     chosen = Pipeline.of(text if text is not None else "bm25")
     check(chosen)
-    return chosen
+    return chosen if deadline is None else with_option(chosen, "deadline", repr(deadline))
 
 
 def parse_filter_option(text: str | None) -> Filter | None:

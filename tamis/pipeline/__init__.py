@@ -23,7 +23,7 @@ from tamis.pipeline.expressions import (
     wsum,
 )
 from tamis.pipeline.grammar import parse
-from tamis.pipeline.names import check
+from tamis.pipeline.names import check, with_option
 from tamis.pipeline.plan import FUSION_DEPTH
 from tamis.pipeline.runner import Runner, rescore_top, run, run_many
 from tamis.pipeline.steps import Plan
@@ -49,5 +49,6 @@ __all__ = [
     "rrf",
     "run",
     "run_many",
+    "with_option",
     "wsum",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from tamis.errors import UsageError
 from tamis.families import Address, family, parse_options
@@ -39,6 +40,36 @@ def split_depth(text: str) -> tuple[Address, int | None]:
             f"{text}: depth={depth!r} must be a whole number of at least 1, how many candidates to re-score"
         )
     return replace(address, options=tuple(o for o in address.options if o[0] != "depth")), int(depth)
+
+
+def with_option(pipeline: Pipeline, name: str, value: str) -> Pipeline:
+    """Give an option to every model of a pipeline that knows it and does not say otherwise.
+
+    Raises:
+        UsageError: no model of the pipeline knows it.
+    """
+    known = [
+        node
+        for node in pipeline.walk()
+        if isinstance(node, Model) and name in family(Address.parse(node.address).family).Options.__dataclass_fields__
+    ]
+    if not known:
+        raise UsageError(f"no model of {str(pipeline)!r} has an option {name!r}: leave it out")
+
+    def change(node: Any) -> Any:
+        if isinstance(node, tuple):
+            return tuple(map(change, node))
+        if isinstance(node, Model):
+            address = Address.parse(node.address)
+            if node not in known or name in dict(address.options):
+                return node
+            return Model(str(replace(address, options=tuple(sorted((*address.options, (name, value)))))))
+        if not isinstance(node, Pipeline) or not node.children():
+            return node
+        return replace(node, **{f.name: change(getattr(node, f.name)) for f in fields(node)})  # type: ignore[type-var, arg-type]
+
+    changed: Pipeline = change(pipeline)
+    return changed
 
 
 def _check_model(model: Model) -> None:

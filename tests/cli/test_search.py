@@ -170,3 +170,20 @@ def test_filters_that_are_refused(built, tamis):
     lucene = tamis("search", built.index, "sieve", "--filter", "year > 1", "--pipeline", "bm25?engine=lucene")
     assert lucene.code == 2
     assert "Lucene cannot be given a row filter" in lucene.err
+
+
+def test_a_deadline_reaches_every_stage_that_can_keep_to_one(built, tamis):
+    pipeline = "bm25 % 5 >> ql?deadline=9"
+    found = tamis("search", built.index, "drum sieve", "--deadline", "20s", "--pipeline", pipeline, "--json")
+    assert found.envelope["resolved"]["pipeline"] == "bm25?deadline=20.0 % 5 >> ql?deadline=9"
+    assert found.code == 0
+    assert found.envelope["results"]
+    assert tamis("search", built.index, "drum sieve", "--deadline", "0.000001ms").code == 7
+
+
+def test_deadlines_that_are_refused(built, tamis):
+    for text in ("soon", "0", "-1s", "5m"):
+        assert tamis("search", built.index, "drum", f"--deadline={text}").code == 2
+    nobody = tamis("search", built.index, "drum", "--deadline", "1s", "--pipeline", "dense:minilm")
+    assert nobody.code == 2
+    assert "deadline" in nobody.err

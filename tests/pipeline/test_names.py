@@ -6,7 +6,7 @@ import pytest
 
 from tamis.errors import EXIT_USAGE, UnknownNameError, UsageError
 from tamis.families import Address
-from tamis.pipeline import check, parse
+from tamis.pipeline import Pipeline, check, parse, with_option
 from tamis.pipeline.names import split_depth
 
 
@@ -39,3 +39,24 @@ def test_unknown_names_are_refused(text: str, error: type[UsageError], message: 
 def test_depth_is_split_off_an_address() -> None:
     assert split_depth("bm25?b=0.5&depth=20&k1=1") == (Address.parse("bm25?b=0.5&k1=1"), 20)
     assert split_depth("bm25") == (Address("bm25"), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("bm25", "bm25?deadline=0.2"),
+        ("bm25?deadline=3 % 10", "bm25?deadline=3 % 10"),
+        (
+            "rrf(bm25?k1=1.2, dense:minilm, k=10) % 5 >> 0.5*ql",
+            "rrf(bm25?deadline=0.2&k1=1.2, dense:minilm, k=10) % 5 >> 0.5*ql?deadline=0.2",
+        ),
+        ("wsum(0.7*bm25, ql, norm=minmax)", "wsum(0.7*bm25?deadline=0.2, ql?deadline=0.2, norm=minmax)"),
+    ],
+)
+def test_an_option_for_every_model_that_knows_it(text: str, wanted: str) -> None:
+    assert str(with_option(Pipeline.of(text), "deadline", "0.2")) == str(Pipeline.of(wanted))
+
+
+def test_an_option_that_no_model_knows() -> None:
+    with pytest.raises(UsageError, match="deadline"):
+        with_option(Pipeline.of("dense:minilm"), "deadline", "0.2")
