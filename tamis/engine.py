@@ -376,7 +376,16 @@ class Index:
         filter: str | Filter | None = None,  # noqa: A002 - the word that users know
     ) -> list[SearchHit]:
         """Return the best `k` results of one query, with their documents; arguments as in `rank`."""
-        hits = self.rank(query, k, pipeline=pipeline, filter=filter)["1"]
+        return self.hits(self.rank(query, k, pipeline=pipeline, filter=filter), "1")
+
+    def hits(self, ranking: Ranking, query_id: str) -> list[SearchHit]:
+        """Return the results of one query of a ranking of this index, with their documents.
+
+        Raises:
+            SpaceMismatchError: the ranking is of another index or generation.
+        """
+        ranking.require_space(self._documents)
+        hits = ranking[query_id]
         if not hits:
             return []
         import numpy as np

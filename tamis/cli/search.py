@@ -177,19 +177,22 @@ def _search_one(
     highlight: str,
 ) -> None:
     from tamis.cli.hits import write_hits
+    from tamis.cli.run_output import warn_partial
     from tamis.data.sources import replace_surrogates
     from tamis.engine import Index
 
     query = replace_surrogates(query)  # an argument that is not UTF-8
     with Index.open(folder, threads=threads, listener=session.listener) as opened:
         begun = time.perf_counter()
-        hits = opened.search(query, k, pipeline=pipeline, filter=allowed)
+        ranking = opened.rank(query, k, pipeline=pipeline, filter=allowed)
+        hits = opened.hits(ranking, "1")
         seconds = time.perf_counter() - begun
         session.resolved.update(_identity(opened))
         session.metrics.update(hits=len(hits), seconds=round(seconds, 4))
         write_hits(session, opened, highlight, hits)
     found = f"{len(hits)} result{'' if len(hits) == 1 else 's'}" if hits else "no results"
     session.note(f"{found} in {seconds:.2f} s ({pipeline}, {folder} generation {session.resolved['generation']})")
+    warn_partial(session, ranking)
 
 
 def _search_topics(
