@@ -213,11 +213,12 @@ def compare(data: Data, given: Any, temporary: Path) -> tuple[list[list[Any]], d
         for name, own in ways.items():  # ours again, beside each peer
             for k, work in own.items():
                 rates[name][k].append(rate_of(work, count))
-    base = median(rates["Tamis, one by one"][10])
+    base = {way: median(rates[f"Tamis, {way}"][10]) for way in ("one by one", "batch, 1 thread")}
     rows = []
     for name, own in rates.items():
         medians = [median(own[k]) if own.get(k) else "–" for k in (10, 1000)]
-        ratio = base / medians[0] if isinstance(medians[0], float) and not name.startswith("Tamis") else "–"
+        ours_alike = base["batch, 1 thread" if "batch" in name else "one by one"]
+        ratio = ours_alike / medians[0] if isinstance(medians[0], float) and not name.startswith("Tamis") else "–"
         rows.append([name, *medians, *cards[name], ratio])
     return rows, {"rates": rates, "cards": cards}
 
