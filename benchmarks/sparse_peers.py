@@ -5,7 +5,7 @@
 
 Every engine answers on one thread, one query at a time (PISA takes batches only). Recall is the share of an engine's first ten
 whose exact score reaches the exact tenth, so that ties count. `--independent` and `--binary` choose other data, `--engines` some
-of the peers. Our approximate rows are those of the part's options ``champions``, ``candidates`` and ``query_top``.
+of the peers. Our approximate rows are those of the part's options ``champions``, ``query_cut`` and ``candidates``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from tamis.indexer.sparse.storage import CODES, SparseRows, write_rows
 from tamis.kernels import Queries, search
 
 ENGINES = ("scipy", "lucene-impact", "pisa-impacts", "bmp", "seismic")
-APPROXIMATE = ((40, 100), (40, 200), (40, 400), (25, 200))
-"""Our approximate settings: query_top, candidates."""
+APPROXIMATE = ((12, 100), (16, 50), (16, 100), (20, 50), (20, 100))
+"""Our approximate settings: query_cut, candidates."""
 JUDGED = 100
 SECONDS = 2.0
 """About how long a peer is measured in a round."""
@@ -80,7 +80,8 @@ class Ours:
         self.seconds = time.perf_counter() - begun
         codes = 0 if data.binary else int(data.weights.max()) + 1
         self._run = Run(folder / "run", RunEntry("run", 0, 1, len(data.offsets) - 1, codes))
-        extra = 0.0 if data.binary else size_mib(folder / "run" / CHAMPIONS)
+        self._champions = bool(champions) and not data.binary
+        extra = size_mib(folder / "run" / CHAMPIONS) if self._champions else 0.0
         self.mib, self.mib_champions = size_mib(folder / "run") - extra, extra
         self._data, self._codes = data, codes
 
@@ -116,12 +117,13 @@ class Ours:
         return go
 
     def nearly(self, k: int, count: int, top: int, candidates: int) -> Callable[[], list[list[int]]]:
-        """One by one, from champion lists."""
+        """One by one, from champion lists if there are any."""
         pairs = [(self._queries(i, i + 1, top), self._queries(i, i + 1, None)) for i in range(count)]
         run = self._run
+        lists = run.champions if self._champions else run.postings
 
         def one(cut: Queries, query: Queries) -> list[int]:
-            proposed = search(run.champions, cut, max(k, candidates))
+            proposed = search(lists, cut, max(k, candidates))
             docs: list[int] = rescored(run.postings, query, proposed, k, 1)[0][0].tolist()
             return docs
 
@@ -151,7 +153,7 @@ def main() -> None:
     made.add_argument("--independent", action="store_true")
     made.add_argument("--vectors", type=Path, help="JSON lines in place of synthetic vectors")
     made.add_argument("--queries", type=Path, help="pre-tokenised topics to go with them")
-    made.add_argument("--champions", type=float, default=0.1)
+    made.add_argument("--champions", type=float, default=0.0)
     made.add_argument("--engines", default=",".join(ENGINES))
     made.add_argument("--work", type=Path, help="folder for the peers' indexes, kept and reused")
     made.add_argument("--peers-python", default=sys.executable)
@@ -183,7 +185,7 @@ def compare(data: Data, given: Any, temporary: Path) -> tuple[list[list[Any]], d
         "Tamis, batch, 2 threads": {k: ours.batch(k, count, 2) for k in (10, 1000)},
     }
     for top, candidates in () if data.binary else APPROXIMATE:
-        ways[f"Tamis, approximate, query_top={top} candidates={candidates}"] = {
+        ways[f"Tamis, approximate, query_cut={top} candidates={candidates}"] = {
             10: ours.nearly(10, count, top, candidates)
         }
     cards: dict[str, tuple[Any, Any, Any]] = {}

@@ -1,7 +1,7 @@
 """Learned sparse retrieval: inner products of weighted dimensions, on the sparse kernel.
 
-Exact by default. With champion lists in the part (``champions=0.2``), ``approximate=true`` lets these propose candidates, which
-then get their exact scores: only which documents are looked at is approximate.
+Exact by default. With ``approximate=true`` the heaviest weights of a query propose candidates, from champion lists if the part
+has them, and the candidates get their exact scores: only which documents are looked at is approximate.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ class SparseOptions(PruningOptions):
     champions: float = option(
         0.0, "share of every list in its champion list, for approximate search", scope="part", ge=0, le=1
     )
-    approximate: bool = option(False, "let champion lists propose the documents that are scored")
-    candidates: int = option(200, "how many they propose a query (more where k is larger)", ge=1)
+    approximate: bool = option(False, "let the heaviest weights of a query propose the documents that are scored")
+    query_cut: int | None = option(16, "how many weights propose", ge=1)
+    candidates: int = option(100, "how many documents they propose a query (or k, where that is more)", ge=1)
     deadline: float | None = option(None, "seconds a batch may take; then the best so far, marked partial", gt=0)
     part: str | None = option(None, "name of the part to read, where several were encoded by the model")
 
@@ -67,11 +68,6 @@ class SparseRetriever:
     """
 
     def __init__(self, part: SparsePart, encoder: QueryEncoder | TokenQueries, options: SparseOptions) -> None:
-        if options.approximate and not part.has_champions:
-            raise UsageError(
-                f"part {part.name!r} has no champion lists: add one with them, as in  tamis add-part INDEX "
-                f"'{part.entry.address}?champions=0.2'"
-            )
         self._part, self._encoder, self._options = part, encoder, options
         self.depth_dependent = options.approximate
 
@@ -84,7 +80,7 @@ class SparseRetriever:
         check_k(k)
         part, options = self._part, self._options
         deadline = None if options.deadline is None else time.monotonic() + options.deadline
-        how = SearchHow(options.candidates if options.approximate else None, deadline)
+        how = SearchHow(options.candidates if options.approximate else None, options.query_cut, deadline)
         found = part.search(self._vectors(queries), k, part.positions.masks(mask), how)
         rows, scores = part.documents.rows_at(found.docs), found.scores.astype(np.float64)
         return Ranking(part.documents, queries.ids, found.offsets, rows, scores, found.partial)

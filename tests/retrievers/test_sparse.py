@@ -148,19 +148,24 @@ def test_queries_as_weighted_terms(index: tamis.Index, files: Path) -> None:
     assert [(hit.id, hit.score) for hit in hits] == [(key, scores[key]) for key in best]
 
 
-def test_champions_of_whole_lists_are_exact_and_query_top_cuts(index: tamis.Index, files: Path) -> None:
-    address = f"impacts:{files}/whole.jsonl"
+@pytest.mark.parametrize("name", ["whole", "real"])  # with champion lists of whole lists, and without
+def test_candidates_get_their_exact_scores(index: tamis.Index, files: Path, name: str) -> None:
+    address = f"impacts:{files}/{name}.jsonl"
     exact = index.rank(QUERIES, 10, pipeline=address)
     near = index.rank(QUERIES, 10, pipeline=f"{address}?approximate=true&candidates=120")
     assert near.rows.tolist() == exact.rows.tolist()
     assert near.scores.tolist() == exact.scores.tolist()
-    few = index.rank(QUERIES, 10, pipeline=f"{address}?approximate=true&candidates=1")
-    assert set(few.rows.tolist()) <= set(exact.rows.tolist())
+    heaviest = index.rank({"1": QUERIES["1"]}, 5, pipeline=f"{address}?approximate=true&query_cut=1&candidates=5")
+    alone = {hit.id for hit in index.rank({"1": "t1 t1 t1"}, 5, pipeline=address)["1"]}
+    scores = {hit.id: hit.score for hit in index.rank({"1": QUERIES["1"]}, 200, pipeline=address)["1"]}
+    assert {hit.id: hit.score for hit in heaviest["1"]} == {key: scores[key] for key in alone}
+
+
+def test_query_top_leaves_the_other_weights_out(index: tamis.Index, files: Path) -> None:
+    address = f"impacts:{files}/whole.jsonl"
     cut = index.rank({"1": QUERIES["1"]}, 10, pipeline=f"{address}?query_top=1")
     alone = index.rank({"1": "t1 t1 t1"}, 10, pipeline=address)
     assert cut.scores.tolist() == alone.scores.tolist()
-    with pytest.raises(UsageError, match="no champion lists"):
-        index.rank(QUERIES, 10, pipeline=f"impacts:{files}/real.jsonl?approximate=true")
 
 
 def test_explain_names_the_tokens(index: tamis.Index, files: Path) -> None:

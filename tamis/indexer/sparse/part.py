@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import SparseVectors
+from tamis.encoders.sparse_rows import Pruning
 from tamis.errors import CorruptIndexError
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import SHARED, EncodedEntry
@@ -29,11 +31,14 @@ class SearchHow:
     """How to search.
 
     Attributes:
-        candidates: of an approximate search: how many documents the champion lists propose a query; None searches exactly.
+        candidates: of an approximate search: how many documents are proposed a query, and then scored exactly; None searches
+            exactly.
+        cut: how many weights of a query propose them, the largest; None: all. Champion lists propose where the part has them.
         deadline: a time of `time.monotonic`; see `tamis.kernels.search`.
     """
 
     candidates: int | None = None
+    cut: int | None = None
     deadline: float | None = None
 
 
@@ -63,7 +68,7 @@ class SparsePart:
 
     @property
     def has_champions(self) -> bool:
-        """Whether an approximate search is possible."""
+        """Whether the part has champion lists."""
         return bool(self.entry.options["champions"])
 
     @cached_property
@@ -103,7 +108,7 @@ class SparsePart:
             queries: weighted dimensions.
             k: at least 1.
             masks: of every run.
-            how: exactly, or by champion lists, whose candidates then get their exact scores.
+            how: exactly, or among candidates, which get their exact scores.
         """
         n = len(queries.offsets) - 1
         found = [self._search_run(run, queries, k, mask, how) for run, mask in zip(self.runs, masks, strict=True)]
@@ -113,10 +118,12 @@ class SparsePart:
         self, run: Run, queries: SparseVectors, k: int, mask: NDArray[np.uint8] | None, how: SearchHow
     ) -> Hits:
         prepared = self._queries(run, queries)
-        kernel = {"mask": mask, "threads": self.threads, "deadline": how.deadline}
+        kernel: dict[str, Any] = {"mask": mask, "threads": self.threads, "deadline": how.deadline}
         if how.candidates is None:
-            return search(run.postings, prepared, k, **kernel)  # type: ignore[arg-type]
-        proposed = search(run.champions, prepared, max(k, how.candidates), **kernel)  # type: ignore[arg-type]
+            return search(run.postings, prepared, k, **kernel)
+        proposing = prepared if how.cut is None else self._queries(run, Pruning(how.cut)(queries))
+        lists = run.champions if self.has_champions else run.postings
+        proposed = search(lists, proposing, max(k, how.candidates), **kernel)
         return rescored(run.postings, prepared, proposed, k, self.threads)
 
     def scores_of(self, queries: SparseVectors, positions: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
