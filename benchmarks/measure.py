@@ -90,6 +90,8 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, float) and 0 < value < 1:
+        return f"{value:.3f}"
     if isinstance(value, float):
         return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
     return str(value)
