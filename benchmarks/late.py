@@ -60,7 +60,7 @@ def token_vectors(texts: list[str], length: int) -> tuple[np.ndarray[Any, Any], 
                 [texts[i] for i in chosen], truncation=True, max_length=length, padding=True, return_tensors="pt"
             )
             states = model(**batch).last_hidden_state.float() @ matrix
-            states = torch.nn.functional.normalize(states, dim=2)
+            states = torch.nn.functional.normalize(states.float(), dim=2)
             for i, one, count in zip(chosen, states, batch["attention_mask"].sum(1).tolist(), strict=True):
                 found[i] = one[:count].numpy().astype(np.float32)
     return np.concatenate(found), np.array([len(one) for one in found])
