@@ -103,13 +103,13 @@ def multiplications(config: Any, lengths: np.ndarray[Any, Any]) -> float:
 
 
 def matrix_rate() -> float:
-    """Float32 operations a second of large matrix products here."""
+    """Float32 operations a second of large matrix products here, the best of many: neighbours only slow them."""
     import torch
 
     a, b = torch.rand(1024, 1536), torch.rand(1536, 1536)
     a @ b
-    seconds = [timed(lambda: a @ b)[0] for _ in range(20)]
-    return 2 * a.numel() * b.shape[1] / median(seconds)
+    seconds = [timed(lambda: a @ b)[0] for _ in range(100)]
+    return 2 * a.numel() * b.shape[1] / min(seconds)
 
 
 def agreement(want: np.ndarray[Any, Any], have: np.ndarray[Any, Any], counts: list[int]) -> tuple[float, float]:
