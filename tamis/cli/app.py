@@ -30,7 +30,7 @@ COMMANDS = {
     "drop-part": "Take an encoded part out of an index.",
     "search": "Search an index: one query as a table, or a topics file as a run.",
     "explain": "Show where a document stands after each stage of a pipeline, and why.",
-    "rerank": "Re-score the candidates of a run with a model.",
+    "rerank": "Re-score the first candidates of a run with a model.",
     "fuse": "Fuse several runs into one.",
     "tune-fusion": "Choose the weights of a fusion on judged development topics.",
     "evaluate": "Evaluate runs against relevance judgements.",
