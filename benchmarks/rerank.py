@@ -1,0 +1,199 @@
+"""Cross-encoding against `CrossEncoder.predict` of sentence-transformers at its defaults: same pairs, same weights, in turns.
+
+    python -m benchmarks.rerank CORPUS --topics TOPICS [--run RUN] [--queries 5] [--depth 100] [--rounds 3] [--work FOLDER]
+
+CORPUS and TOPICS are anything that `tamis index` and `tamis search` read; without RUN the pairs are those of BM25. The model is
+MiniLM with a classification head, trained for `STEPS` steps, from a seed, to tell the passage that a span of words comes from:
+its scores mean little, but differ as a trained model's do, so that it can be told what a reduced precision does to an order.
+All sides use `--threads` threads. Beside the rates stands what share they reach of the rate at which this machine multiplies
+float32 matrices.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import machine, markdown, median, parser, report, run, tamis, work_folder
+from tamis.data.corpus import open_corpus
+from tamis.data.runs import read_run
+from tamis.data.selection import SelectedDocuments
+from tamis.data.topics import read_topics
+from tamis.encoders.base import Passage
+from tamis.encoders.checkpoints import find_checkpoint
+from tamis.rerankers.registry import open_reranker
+
+SEED, STEPS, BATCH, WORDS, LENGTH = 7, 60, 16, 6, 96
+PEER = "CrossEncoder.predict"
+
+
+def make_model(folder: Path, texts: list[str]) -> Path:
+    """MiniLM with a trained head, unless it is there."""
+    import torch
+    from transformers import AutoTokenizer, BertForSequenceClassification
+
+    if (folder / "config.json").exists():
+        return folder
+    torch.manual_seed(SEED)
+    random = np.random.default_rng(SEED)
+    base = find_checkpoint("minilm")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = BertForSequenceClassification.from_pretrained(base, num_labels=1).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-4)
+    long = [text for text in texts if len(text.split()) > 2 * WORDS]
+    for _ in range(STEPS):
+        right, wrong = (random.choice(long, BATCH) for _ in range(2))
+        queries = []
+        for text in right:
+            words = text.split()
+            first = int(random.integers(0, len(words) - WORDS))
+            queries.append(" ".join(words[first : first + WORDS]))
+        given = tokenizer(
+            queries * 2, [*right, *wrong], truncation=True, max_length=LENGTH, padding=True, return_tensors="pt"
+        )
+        logits = model(**given).logits[:, 0]
+        labels = torch.cat([torch.ones(BATCH), torch.zeros(BATCH)])
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    model.save_pretrained(folder)
+    tokenizer.model_max_length = 512
+    tokenizer.save_pretrained(folder)
+    print(f"trained: loss {loss.item():.3f} after {STEPS} steps", flush=True)
+    return folder
+
+
+def make_pairs(given: Any, work: Path) -> tuple[list[tuple[str, Passage]], list[int]]:
+    """The pairs of the first queries that have `depth` candidates, query by query, and how many each query has."""
+    topics = read_topics(given.topics)
+    found = given.run or work / "bm25.run.gz"
+    if not found.exists():
+        run([*tamis(), "index", given.corpus, "-o", work / "index"])
+        run([*tamis(), "search", work / "index", "--topics", given.topics, "-k", str(given.depth), "-o", found])
+    ranking = read_run(found).cut(given.depth)
+    texts = dict(zip(topics.ids, topics.texts, strict=True))
+    full = [i for i, q in enumerate(ranking.query_ids) if q in texts and len(ranking.at(i)[0]) == given.depth]
+    ranking = ranking.take(full[: given.queries])
+    documents = SelectedDocuments(ranking.space.ids(ranking.rows), open_corpus(given.corpus))
+    pairs = []
+    for query, rows, _ in ranking.lists():
+        own = documents.rows(ranking.space.ids(rows))
+        pairs += [
+            (texts[query], Passage(*both)) for both in zip(documents.titles(own), documents.bodies(own), strict=True)
+        ]
+    return pairs, [given.depth] * len(ranking)
+
+
+def timed(score: Callable[[], Any]) -> tuple[float, Any]:
+    begun = time.perf_counter()
+    found = score()
+    return time.perf_counter() - begun, found
+
+
+def multiplications(config: Any, lengths: np.ndarray[Any, Any]) -> float:
+    """Floating-point operations of the encoder over sequences of these lengths, padding not counted."""
+    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    dense = 2 * (4 * width * width + 2 * width * inner)
+    return float(layers * (dense * lengths + 4 * width * lengths.astype(float) ** 2).sum())
+
+
+def matrix_rate() -> float:
+    """Float32 operations a second of large matrix products here, the best of many: neighbours only slow them."""
+    import torch
+
+    a, b = torch.rand(1024, 1536), torch.rand(1536, 1536)
+    a @ b
+    seconds = [timed(lambda: a @ b)[0] for _ in range(100)]
+    return 2 * a.numel() * b.shape[1] / min(seconds)
+
+
+def agreement(want: np.ndarray[Any, Any], have: np.ndarray[Any, Any], counts: list[int]) -> tuple[float, float]:
+    """Mean overlap of the first ten, and mean Kendall tau, over queries."""
+    from scipy.stats import kendalltau
+
+    overlaps, taus, first = [], [], 0
+    for count in counts:
+        a, b = want[first : first + count], have[first : first + count]
+        best = [set(np.argsort(-scores, kind="stable")[:10].tolist()) for scores in (a, b)]
+        overlaps.append(len(best[0] & best[1]) / 10)
+        taus.append(kendalltau(a, b).statistic)
+        first += count
+    return float(np.mean(overlaps)), float(np.mean(taus))
+
+
+def main() -> None:
+    made = parser("Cross-encoding against sentence-transformers.", rounds=3)
+    made.add_argument("corpus")
+    made.add_argument("--topics", required=True)
+    made.add_argument("--run", type=Path)
+    made.add_argument("--queries", type=int, default=5)
+    made.add_argument("--depth", type=int, default=100)
+    given = made.parse_args()
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    torch.set_num_threads(given.threads)
+    with work_folder(given.work) as work:
+        pairs, counts = make_pairs(given, work)
+        folder = make_model(work / "model", [passage.joined for _, passage in pairs])
+        queries, passages = [query for query, _ in pairs], [passage for _, passage in pairs]
+        joined = [(query, passage.joined) for query, passage in pairs]
+        peer = CrossEncoder(str(folder), device="cpu")
+        ours = {
+            name: open_reranker(f"cross:{folder}?device=cpu&{options}")
+            for name, options in {
+                "float32": "backend=torch",
+                "float32, ONNX Runtime": "backend=onnx",
+                "bfloat16": "dtype=bfloat16",
+            }.items()
+        }
+        sides: dict[str, Callable[[], Any]] = {
+            PEER: lambda: peer.predict(joined, activation_fn=torch.nn.Identity()),
+            **{
+                f"tamis, {name}": lambda model=model: model.score_pairs(queries, passages).scores
+                for name, model in ours.items()
+            },
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
+        scores: dict[str, Any] = {}
+        names = list(sides)
+        for score in sides.values():
+            score()
+        for number in range(given.rounds):
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                spent, scores[name] = timed(sides[name])
+                seconds[name].append(spent)
+        lengths = np.array(
+            [len(ids) for ids in ours["float32"].format.inputs(queries, [p.joined for p in passages]).ids]
+        )
+        operations, peak = multiplications(peer.config, lengths), matrix_rate()
+    rows, figures = [], {}
+    for name, found in seconds.items():
+        ratio = median([a / b for a, b in zip(seconds[PEER], found, strict=True)])
+        overlap, tau = agreement(scores[PEER], scores[name], counts)
+        reached = operations / median(found)
+        figures[name] = {
+            "pairs_per_second": len(pairs) / median(found),
+            "ratio": ratio,
+            "overlap": overlap,
+            "tau": tau,
+            "gflops": reached / 1e9,
+        }
+        rows.append(
+            [name, len(pairs) / median(found), f"{ratio:.2f}", f"{overlap:.3f}", f"{tau:.4f}", f"{reached / peak:.0%}"]
+        )
+    columns = ["", "pairs/s", "ratio", "top-10 overlap", "Kendall tau", "of matrix rate"]
+    text = (
+        f"{len(pairs)} pairs of {len(counts)} queries, {lengths.mean():.0f} tokens on average, {given.threads} threads, "
+        f"medians of {given.rounds} rounds; matrices: {peak / 1e9:.0f} GFLOP/s\n\n{markdown(columns, rows)}\n\n{machine()}"
+    )
+    report(text, {"pairs": len(pairs), "matrix_gflops": peak / 1e9, **figures}, given.json)
+
+
+if __name__ == "__main__":
+    main()
