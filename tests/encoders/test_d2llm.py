@@ -138,7 +138,7 @@ def test_an_interaction_worked_out() -> None:
 
     def logit(a: float, b: float, task: str) -> float:
         query, document = torch.tensor([float(a)]), torch.tensor([float(b)])
-        return float(module(module.term(query, "query"), module.term(document, "document"), task))
+        return float(module(module.term(query, "query"), module.term(document, "document"), task).detach())
 
     assert logit(2, 4, "asymmetric") == 4 - 2 + 0.5  # x = (2, 3); (4, 2)
     assert logit(4, 2, "asymmetric") == 8 - 0 + 0.5  # x = (4, 1); (8, 0): the sides are not alike
