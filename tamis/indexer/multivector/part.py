@@ -202,9 +202,10 @@ class MultiVectorPart:
             for centroid in reversed(centroids[:probes]):
                 for start, shard in zip(self.starts.tolist(), self.shards, strict=False):
                     assert isinstance(shard, CodedShard)  # noqa: S101 - a coded part's are
-                    gain[shard.rows_of(centroid).astype(np.int64) + start] = near[token, centroid] - missed
+                    rows = shard.rows_of(centroid).astype(np.int64) + start
+                    gain[rows] = near[token, centroid] - missed
+                    seen[rows] = True  # also where the centroid is no better than one that was not opened
             sums += gain
-            seen |= gain > 0
         held = np.flatnonzero(seen & allowed)
         if len(held) > wanted:
             held = np.sort(held[np.argsort(-sums[held], kind="stable")[:wanted]])

@@ -13,8 +13,9 @@ import pytest
 from tamis.encoders.base import ModelIdentity, Passage, Tick, TokenVectors, no_tick
 from tamis.engine import Index
 from tamis.errors import CorruptIndexError, UsageError
+from tamis.indexer.multivector.codec import Codec
 from tamis.indexer.multivector.part import EXACT, LateHow, MultiVectorPart
-from tamis.indexer.multivector.shards import IDS, LISTS
+from tamis.indexer.multivector.shards import IDS, LISTS, CodedShard
 
 DIMENSIONS, TOPICS = 32, 20
 
@@ -121,6 +122,28 @@ def test_candidates_find_what_all_of_them_do(index: Index) -> None:
         found.append(len(held.keys() & set(near[0].tolist())) / 10)
         assert all(held.get(p, s) == s for p, s in zip(*(column.tolist() for column in near), strict=True))
     assert np.mean(found) > 0.95
+
+
+def test_rows_of_an_opened_centroid_count_though_another_scores_the_same() -> None:
+    """Two centroids alike, of which one is opened: its rows are candidates, with nothing to tell them from the others."""
+    codec = Codec(
+        np.array([[1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]], np.float32),
+        np.zeros(3, np.float32),
+        np.zeros(4, np.float32),
+    )
+    shard = CodedShard(
+        np.arange(4),
+        np.array([0, 0, 2], np.uint16),
+        np.zeros((3, 1), np.uint8),
+        np.array([0, 1, 2], np.uint16),
+        np.array([0, 2, 2, 3]),
+        codec,
+    )
+    part = MultiVectorPart.__new__(MultiVectorPart)
+    part.starts = np.array([0, 3])
+    part.__dict__.update(codec=codec, shards=[shard])
+    query = np.array([[1, 0, 0, 0]], np.float32)
+    assert part._candidates(query, 10, 1, np.ones(3, np.bool_)).tolist() == [0, 1]
 
 
 def test_k_are_found_where_k_are_allowed(index: Index) -> None:
