@@ -5,7 +5,7 @@
 
 Every engine answers on one thread, one query at a time (PISA takes batches only). Recall is the share of an engine's first ten
 whose exact score reaches the exact tenth, so that ties count. `--independent` and `--binary` choose other data, `--engines` some
-of the peers. Our approximate rows are those of the part's options ``champions``, ``query_cut`` and ``candidates``.
+of the peers. Our approximate rows are those of the options ``query_cut`` and ``candidates``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.splade_like import Data, make_data, read_data
 from tamis.encoders.base import SparseVectors
 from tamis.encoders.sparse_rows import Pruning
 from tamis.indexer.sparse.part import rescored
-from tamis.indexer.sparse.runs import CHAMPIONS, Run, RunEntry, build_run
+from tamis.indexer.sparse.runs import Run, RunEntry, build_run
 from tamis.indexer.sparse.storage import CODES, SparseRows, write_rows
 from tamis.kernels import Queries, search
 
@@ -70,19 +70,17 @@ class Exact:
 class Ours:
     """A run built as a part builds it, searched as a part searches it."""
 
-    def __init__(self, data: Data, folder: Path, champions: float) -> None:
+    def __init__(self, data: Data, folder: Path) -> None:
         shard = folder / "shard"
         shard.mkdir()
         rows = SparseRows(data.offsets, data.terms, None if data.binary else data.weights)
         write_rows(shard, rows, None if data.binary else CODES)
         begun = time.perf_counter()
-        build_run([shard], folder / "run", binary=data.binary, champions=0 if data.binary else champions)
+        build_run([shard], folder / "run", binary=data.binary)
         self.seconds = time.perf_counter() - begun
         codes = 0 if data.binary else int(data.weights.max()) + 1
         self._run = Run(folder / "run", RunEntry("run", 0, 1, len(data.offsets) - 1, codes))
-        self._champions = bool(champions) and not data.binary
-        extra = size_mib(folder / "run" / CHAMPIONS) if self._champions else 0.0
-        self.mib, self.mib_champions = size_mib(folder / "run") - extra, extra
+        self.mib = size_mib(folder / "run")
         self._data, self._codes = data, codes
 
     def _queries(self, first: int, last: int, top: int | None) -> Queries:
@@ -117,13 +115,12 @@ class Ours:
         return go
 
     def nearly(self, k: int, count: int, top: int, candidates: int) -> Callable[[], list[list[int]]]:
-        """One by one, from champion lists if there are any."""
+        """One by one, from candidates."""
         pairs = [(self._queries(i, i + 1, top), self._queries(i, i + 1, None)) for i in range(count)]
         run = self._run
-        lists = run.champions if self._champions else run.postings
 
         def one(cut: Queries, query: Queries) -> list[int]:
-            proposed = search(lists, cut, max(k, candidates))
+            proposed = search(run.postings, cut, max(k, candidates))
             docs: list[int] = rescored(run.postings, query, proposed, k, 1)[0][0].tolist()
             return docs
 
@@ -153,7 +150,6 @@ def main() -> None:
     made.add_argument("--independent", action="store_true")
     made.add_argument("--vectors", type=Path, help="JSON lines in place of synthetic vectors")
     made.add_argument("--queries", type=Path, help="pre-tokenised topics to go with them")
-    made.add_argument("--champions", type=float, default=0.0)
     made.add_argument("--engines", default=",".join(ENGINES))
     made.add_argument("--work", type=Path, help="folder for the peers' indexes, kept and reused")
     made.add_argument("--peers-python", default=sys.executable)
@@ -178,7 +174,7 @@ def compare(data: Data, given: Any, temporary: Path) -> tuple[list[list[Any]], d
     data.save(folder)
     count = len(data.queries)
     exact = Exact(data, min(JUDGED, count))
-    ours = Ours(data, temporary, given.champions)
+    ours = Ours(data, temporary)
     ways: dict[str, dict[int, Callable[[], Any]]] = {
         "Tamis, one by one": {k: ours.exactly(k, count) for k in (10, 1000)},
         "Tamis, batch, 1 thread": {k: ours.batch(k, count, 1) for k in (10, 1000)},
@@ -190,9 +186,8 @@ def compare(data: Data, given: Any, temporary: Path) -> tuple[list[list[Any]], d
         }
     cards: dict[str, tuple[Any, Any, Any]] = {}
     for name, own in ways.items():
-        size = ours.mib + (ours.mib_champions if "approximate" in name else 0)
         recall = exact.recall(own[10]()[:JUDGED]) if "batch" not in name else "–"
-        cards[name] = (recall if recall == "–" else round(float(recall), 4), size, ours.seconds)
+        cards[name] = (recall if recall == "–" else round(float(recall), 4), ours.mib, ours.seconds)
     rates: dict[str, dict[int, list[float]]] = {name: {k: [] for k in own} for name, own in ways.items()}
     for peer_name in given.engines.split(","):
         try:

@@ -1,7 +1,7 @@
 """Learned sparse retrieval: inner products of weighted dimensions, on the sparse kernel.
 
-Exact by default. With ``approximate=true`` the heaviest weights of a query propose candidates, from champion lists if the part
-has them, and the candidates get their exact scores: only which documents are looked at is approximate.
+Exact by default. With ``approximate=true`` the heaviest weights of a query propose candidates, which get their exact scores: only
+which documents are looked at is approximate.
 """
 
 from __future__ import annotations
@@ -32,9 +32,6 @@ class SparseOptions(PruningOptions):
 
     bits: int | None = option(
         None, "bits of a weight: 1 keeps none; by default whole numbers as they are, else 8", scope="part", ge=1, le=16
-    )
-    champions: float = option(
-        0.0, "share of every list in its champion list, for approximate search", scope="part", ge=0, le=1
     )
     approximate: bool = option(False, "let the heaviest weights of a query propose the documents that are scored")
     query_cut: int | None = option(16, "how many weights propose", ge=1)

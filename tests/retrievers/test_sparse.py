@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tamis
-from tamis.errors import MissingResourceError, UsageError
+from tamis.errors import MissingResourceError
 from tamis.ranking import Queries
 from tamis.testing import FamilyConformance
 
@@ -51,7 +51,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def index(tmp_path_factory: pytest.TempPathFactory, files: Path) -> Iterator[tamis.Index]:
     with tamis.Index.create(tmp_path_factory.mktemp("sparse") / "index", filterable=("year",)) as made:
         made.add(documents(0, 70))
-        made.add_part(f"impacts:{files}/whole.jsonl?champions=1", "whole")
+        made.add_part(f"impacts:{files}/whole.jsonl", "whole")
         made.add_part(f"impacts:{files}/real.jsonl?bits=12", "real")
         made.add(documents(70, 90))
         made.add(documents(90, 120))
@@ -148,7 +148,7 @@ def test_queries_as_weighted_terms(index: tamis.Index, files: Path) -> None:
     assert [(hit.id, hit.score) for hit in hits] == [(key, scores[key]) for key in best]
 
 
-@pytest.mark.parametrize("name", ["whole", "real"])  # with champion lists of whole lists, and without
+@pytest.mark.parametrize("name", ["whole", "real"])
 def test_candidates_get_their_exact_scores(index: tamis.Index, files: Path, name: str) -> None:
     address = f"impacts:{files}/{name}.jsonl"
     exact = index.rank(QUERIES, 10, pipeline=address)
@@ -205,8 +205,6 @@ def test_one_bit_counts_shared_dimensions(tmp_path: Path, files: Path) -> None:
         shared = {key: len({"t1", "t5", "t7", "t9"} & vector.keys()) for key, vector in REAL.items()}
         order = sorted((k for k in shared if shared[k]), key=lambda k: (-shared[k], int(k[1:])))
         assert [(hit.id, hit.score) for hit in hits] == [(key, shared[key]) for key in order]
-        with pytest.raises(UsageError, match="champions"):
-            made.add_part(f"impacts:{files}/real.jsonl?bits=1&champions=0.5", "no")
 
 
 def test_no_part(tmp_path: Path, files: Path) -> None:

@@ -37,8 +37,6 @@ class SparseKind:
         """Return the number of dimensions."""
         if encoder.dimensions < 1:
             raise UsageError(f"{encoder.identity.address} has vectors of {encoder.dimensions} dimensions")
-        if options["bits"] == 1 and options["champions"]:
-            raise UsageError("champions: a part of one bit has no weights that could tell champions")
         return {"dimensions": encoder.dimensions}
 
     def encode(self, entry: EncodedEntry, encoder: Any, texts: Texts, folder: Path, *, tick: Tick) -> int:
@@ -92,13 +90,12 @@ class SparseKind:
         levels = Levels.from_json(entry.facts["levels"])
         segments = [shard.segment for shard in entry.shards]
         sizes = [shard.rows for shard in entry.shards]
-        champions = float(entry.options["champions"])
         runs, ends = [], _standing(entry, segments)
         for first, end in plan_runs(ends, sizes):
-            name = f"run-{sha256_json([segments[first:end], champions])[:32]}"
+            name = _run_name(segments[first:end])
             if not (folder / name).is_dir():
                 shards = [folder / segment for segment in segments[first:end]]
-                build_run(shards, folder / name, binary=levels.binary, champions=champions)
+                build_run(shards, folder / name, binary=levels.binary)
             codes = int(json.loads((folder / name / RUN_CARD).read_bytes())["codes"])
             runs.append(asdict(RunEntry(name, first, end - first, sum(sizes[first:end]), codes)))
         kept = tuple(name for name in entry.folders if not name.startswith("run-"))
@@ -137,13 +134,16 @@ def _write_shard(levels: Levels, rows: SparseRows, shard: Path, *, clipped: int)
     write_json(shard / CARD, {"entries": len(rows.dimensions), "empty": empty, "clipped": clipped})
 
 
+def _run_name(segments: Sequence[str]) -> str:
+    return f"run-{sha256_json(list(segments))[:32]}"
+
+
 def _standing(entry: EncodedEntry, segments: Sequence[str]) -> list[int]:
     """Where runs of the entry end that still stand: those whose shards are the first of `segments`, unchanged."""
     spans = {str(run["folder"]): (int(run["first"]), int(run["shards"])) for run in entry.facts.get("runs", ())}
-    champions, ends = float(entry.options["champions"]), list[int]()
+    ends = list[int]()
     for folder, (first, count) in sorted(spans.items(), key=lambda item: item[1]):
-        wanted = f"run-{sha256_json([list(segments[first : first + count]), champions])[:32]}"
-        if folder != wanted or first != (ends[-1] if ends else 0):
+        if folder != _run_name(segments[first : first + count]) or first != (ends[-1] if ends else 0):
             break
         ends.append(first + count)
     return ends

@@ -33,7 +33,7 @@ class SearchHow:
     Attributes:
         candidates: of an approximate search: how many documents are proposed a query, and then scored exactly; None searches
             exactly.
-        cut: how many weights of a query propose them, the largest; None: all. Champion lists propose where the part has them.
+        cut: how many weights of a query propose them, the largest; None: all.
         deadline: a time of `time.monotonic`; see `tamis.kernels.search`.
     """
 
@@ -65,11 +65,6 @@ class SparsePart:
 
     def close(self) -> None:
         """Nothing is held but memory maps, which go with the object."""
-
-    @property
-    def has_champions(self) -> bool:
-        """Whether the part has champion lists."""
-        return bool(self.entry.options["champions"])
 
     @cached_property
     def names(self) -> list[str] | None:
@@ -122,8 +117,7 @@ class SparsePart:
         if how.candidates is None:
             return search(run.postings, prepared, k, **kernel)
         proposing = prepared if how.cut is None else self._queries(run, Pruning(how.cut)(queries))
-        lists = run.champions if self.has_champions else run.postings
-        proposed = search(lists, proposing, max(k, how.candidates), **kernel)
+        proposed = search(run.postings, proposing, max(k, how.candidates), **kernel)
         return rescored(run.postings, prepared, proposed, k, self.threads)
 
     def scores_of(self, queries: SparseVectors, positions: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:

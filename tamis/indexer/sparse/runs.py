@@ -1,9 +1,7 @@
 """Runs: inverted indexes over consecutive shards.
 
 A run holds the postings of its shards' rows in the kernel's layout (`tamis.kernels.postings`) and, in dims.npy, the dimensions
-that occur, ascending: a dimension's place there is its term number. With champion lists it holds a second, shorter set
-of postings: of every list the share with the largest codes ("champion lists", Manning, Raghavan and Schütze,
-*Introduction to Information Retrieval*, 2008, section 7.1.3).
+that occur, ascending: a dimension's place there is its term number.
 
 Which shards a run spans follows the rule of log-structured merging: new shards make a run, and a run is merged with the one
 before it while it is at least a quarter of its size, so that there are few runs and every row is inverted few times.
@@ -29,11 +27,9 @@ from tamis.kernels import Postings, Shard, build_postings, merge_postings
 from tamis.kernels.building import Allocate
 
 ARRAYS = ("starts", "directory_starts", "directory", "offsets", "codes")
-DIMS, CHAMPIONS, RUN_CARD = "dims.npy", "champions", "run.json"
+DIMS, RUN_CARD = "dims.npy", "run.json"
 GROWTH = 4
 BLOCK_ENTRIES = 1 << 24
-LEAST_CHAMPIONS = 64
-"""Lists of no more postings are champions as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +67,13 @@ def plan_runs(old: Sequence[int], sizes: Sequence[int]) -> list[tuple[int, int]]
     return list(pairwise(ends))
 
 
-def build_run(shards: Sequence[Path], final: Path, *, binary: bool, champions: float) -> None:
+def build_run(shards: Sequence[Path], final: Path, *, binary: bool) -> None:
     """Invert the rows of shards into a run, in one rename; memory is bounded by some 16 million entries.
 
     Args:
         shards: their folders, in order.
         final: the run's folder.
         binary: whether there are no codes.
-        champions: share of every list that its champion list holds; 0 for none.
     """
     temporary = final.with_name(f"{final.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -90,11 +85,7 @@ def build_run(shards: Sequence[Path], final: Path, *, binary: bool, champions: f
     n_codes = 0 if binary else 1 + max((int(r.values.max(initial=0)) for r in rows if r.values is not None), default=0)
     places = np.zeros(len(counts), np.int64)
     places[dims] = np.arange(len(dims))
-    postings = _invert(rows, places, len(dims), n_codes, temporary)
-    if champions and not binary:
-        folder = temporary / CHAMPIONS
-        folder.mkdir()
-        _write_champions(postings, champions, folder)
+    _invert(rows, places, len(dims), n_codes, temporary)
     write_json(temporary / RUN_CARD, {"codes": n_codes})
     sync_tree(temporary)
     temporary.rename(final)
@@ -165,36 +156,6 @@ def _invert(
     return merged
 
 
-def _write_champions(postings: Postings, share: float, folder: Path) -> None:
-    """Of every list the postings with the largest codes, lower documents first among equals."""
-    codes, starts = postings.codes, postings.starts
-    assert codes is not None  # noqa: S101 - binary parts have no champions
-    terms, docs, kept = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], [np.zeros(0, codes.dtype)]
-    for term in range(postings.n_terms):
-        first, last = int(starts[term]), int(starts[term + 1])
-        own = np.asarray(codes[first:last])
-        wanted = max(LEAST_CHAMPIONS, int(np.ceil(share * len(own))))
-        held = postings.documents(term, term + 1)
-        if wanted < len(own):
-            bar = np.partition(own, len(own) - wanted)[len(own) - wanted]
-            chosen = own > bar
-            chosen[np.flatnonzero(own == bar)[: wanted - int(chosen.sum())]] = True
-            held, own = held[chosen], own[chosen]
-        terms.append(np.full(len(own), term, np.int32))
-        docs.append(held)
-        kept.append(own)
-    made = build_postings(
-        np.concatenate(terms),
-        np.concatenate(docs),
-        np.concatenate(kept),
-        n_docs=postings.n_docs,
-        n_terms=postings.n_terms,
-        n_codes=postings.n_codes,
-    )
-    for name in ARRAYS:
-        write_array(folder / f"{name}.npy", getattr(made, name))
-
-
 class Run:
     """A run opened for searching; nothing is read before it is used.
 
@@ -220,17 +181,9 @@ class Run:
 
     @cached_property
     def postings(self) -> Postings:
-        """All postings."""
-        return self._postings(self.folder)
-
-    @cached_property
-    def champions(self) -> Postings:
-        """The champion lists."""
-        return self._postings(self.folder / CHAMPIONS)
-
-    def _postings(self, folder: Path) -> Postings:
+        """Its postings."""
         names = ARRAYS if self.entry.codes else ARRAYS[:-1]
-        arrays: list[Any] = [_load(folder / f"{name}.npy") for name in names]
+        arrays: list[Any] = [_load(self.folder / f"{name}.npy") for name in names]
         return Postings(self.entry.docs, self.entry.codes, *arrays, *([] if self.entry.codes else [None]))
 
 

@@ -57,7 +57,7 @@ def write_shards(folder: Path, sizes: list[int], dims: int = 50) -> tuple[list[P
 def test_a_run_is_the_transpose_of_its_shards(tmp_path: Path, entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs_module, "BLOCK_ENTRIES", entries)
     shards, matrix = write_shards(tmp_path, [30, 1, 60])
-    build_run(shards, tmp_path / "run", binary=False, champions=0)
+    build_run(shards, tmp_path / "run", binary=False)
     run = Run(tmp_path / "run", RunEntry("run", 0, 3, 91, int(matrix.max()) + 1))
     run.postings.validate()
     assert 7 not in run.dims.tolist()
@@ -71,23 +71,11 @@ def test_a_run_is_the_transpose_of_its_shards(tmp_path: Path, entries: int, monk
     assert not list((tmp_path / "run").glob("block-*"))
 
 
-def test_champions_are_the_largest_of_their_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs_module, "LEAST_CHAMPIONS", 3)
-    shards, matrix = write_shards(tmp_path, [80])
-    build_run(shards, tmp_path / "run", binary=False, champions=0.25)
-    run = Run(tmp_path / "run", RunEntry("run", 0, 1, 80, int(matrix.max()) + 1))
-    for term, dim in enumerate(run.dims.tolist()):
-        column = matrix[:, dim]
-        count = max(3, int(np.ceil(0.25 * (column > 0).sum())))
-        wanted = sorted(np.flatnonzero(column), key=lambda doc: (-column[doc], doc))[:count]
-        assert run.champions.documents(term, term + 1).tolist() == sorted(wanted)
-
-
 def test_binary(tmp_path: Path) -> None:
     rows = SparseRows(np.array([0, 2, 2, 3]), np.array([1, 4, 1], np.uint32), None)
     (tmp_path / "shard").mkdir()
     write_rows(tmp_path / "shard", rows, None)
-    build_run([tmp_path / "shard"], tmp_path / "run", binary=True, champions=0)
+    build_run([tmp_path / "shard"], tmp_path / "run", binary=True)
     run = Run(tmp_path / "run", RunEntry("run", 0, 1, 3, 0))
     assert run.postings.codes is None
     assert run.postings.documents(0, 2).tolist() == [0, 2, 0]
