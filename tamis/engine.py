@@ -384,7 +384,10 @@ class Index:
         Raises:
             SpaceMismatchError: the ranking is of another index or generation.
         """
-        ranking.require_space(self._documents)
+        from tamis.ranking import GROUPED
+
+        if ranking.space.key.removesuffix(GROUPED) != self._documents.key:  # what `maxp` groups keeps its rows here
+            ranking.require_space(self._documents)
         hits = ranking[query_id]
         if not hits:
             return []

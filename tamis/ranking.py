@@ -19,6 +19,9 @@ from tamis.errors import DataError, SpaceMismatchError, UsageError
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float64]
 
+GROUPED = ":documents"
+"""What the key of a space of passages gets where its rows stand for their documents: same rows, other ids."""
+
 
 @runtime_checkable
 class DocumentSpace(Protocol):

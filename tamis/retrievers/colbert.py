@@ -7,21 +7,21 @@ large, as in ``bm25 % 1000 >> colbert:…``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.encoders.base import Passage, TokenVectors
+from tamis.encoders.base import TokenVectors
 from tamis.encoders.options import ColbertOptions
-from tamis.errors import MissingResourceError
 from tamis.families import Address, option, scoped_address
 from tamis.indexer.dense.storage import STORES
 from tamis.indexer.multivector.part import EXACT, LateHow, MultiVectorPart, alignment, maxsim
-from tamis.ranking import Queries, Ranking, check_k
-from tamis.retrievers.models import QueryEncoder, find_part, missing_part
-from tamis.stages import DocumentView, Evidence, PartSource, RowMask
+from tamis.ranking import Queries, Ranking, Rows, Scores, check_k
+from tamis.retrievers.models import CandidateScorer, EncodingFamily, QueryEncoder, find_part, missing_part
+from tamis.stages import Evidence, PartSource, RowMask
 
 
 @dataclass(frozen=True)
@@ -98,48 +98,26 @@ class LateRetriever:
         return Evidence("maxsim", float(np.float32(values.sum())), children=children)
 
 
-class LateScorer:
-    """A `Rescorer` that encodes the candidates, where the index holds no vectors of the model.
+class LateScorer(CandidateScorer):
+    """A `CandidateScorer` by MaxSim."""
 
-    Args:
-        documents: whose texts are encoded.
-        encoder: of queries and documents.
-        cannot_retrieve: the error for a pipeline that wants it to retrieve.
-    """
-
-    def __init__(self, documents: DocumentView, encoder: QueryEncoder, cannot_retrieve: MissingResourceError) -> None:
-        self._documents, self._encoder, self.cannot_retrieve = documents, encoder, cannot_retrieve
-
-    def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
-        """Return `ranking` with MaxSim as scores; every candidate is encoded once a call."""
-        ranking.require_space(self._documents)
-        rows = np.unique(ranking.rows)
-        passages = list(map(Passage, self._documents.titles(rows), self._documents.bodies(rows)))
-        tokens = split(self._encoder.encoder.encode_passages(passages)) if passages else []
-        scores: list[float] = []
-        for i, query in enumerate(split(self._encoder.encode(queries.texts))):
-            places = np.searchsorted(rows, ranking.at(i)[0]).tolist()
-            scores += [float(np.float32(maxsim(query, tokens[place]))) for place in places]
-        return ranking.with_scores(np.array(scores, np.float64))
+    def scores(self, queries: Queries, encoded: Any, places: Sequence[Rows]) -> Sequence[Scores]:
+        """See `CandidateScorer`."""
+        tokens = split(encoded)
+        pairs = zip(split(self._encoder.encode(queries.texts)), places, strict=True)
+        scores = [[np.float32(maxsim(query, tokens[place])) for place in own.tolist()] for query, own in pairs]
+        return [np.array(own, np.float64) for own in scores]
 
 
-class Colbert:
+class Colbert(EncodingFamily):
     """The ``colbert`` family."""
 
     summary: ClassVar[str] = (
-        "ColBERT: a vector a token, exact MaxSim; at the head over all documents, after >> over candidates"
+        "ColBERT: a vector a token, MaxSim; at the head over all documents, after >> over candidates"
     )
     part_kind: ClassVar[str | None] = "multivector"
-    default_part: ClassVar[str | None] = None
     Options: ClassVar[type[Any]] = _Options
     checkpoints: ClassVar[tuple[str, ...]] = ("colbert-ir/colbertv2.0",)
-
-    @classmethod
-    def encoder(cls, address: Address) -> Any:
-        """Open the encoder of a model; options of other scopes do not matter to it."""
-        from tamis.encoders.registry import open_encoder
-
-        return open_encoder(address)
 
     @classmethod
     def open(cls, source: PartSource, address: Address, options: Any) -> LateRetriever | LateScorer:

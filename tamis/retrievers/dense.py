@@ -6,23 +6,22 @@ vectors where there are any, else by encoding the candidates' texts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.encoders.base import Passage
 from tamis.encoders.options import DenseOptions, LengthOptions, OpenAIOptions, PairOptions, SparOptions, VectorsOptions
-from tamis.errors import MissingResourceError
 from tamis.families import Address, option, scoped_address
 from tamis.indexer.dense.part import EXACT, DensePart, How
 from tamis.indexer.dense.storage import STORES
 from tamis.kernels.codes import KINDS
 from tamis.kernels.dense import score_rows
-from tamis.ranking import Queries, Ranking, check_k
-from tamis.retrievers.models import QueryEncoder, find_part, missing_part
-from tamis.stages import DocumentView, Evidence, PartSource, RowMask
+from tamis.ranking import Queries, Ranking, Rows, Scores, check_k
+from tamis.retrievers.models import CandidateScorer, EncodingFamily, QueryEncoder, find_part, missing_part
+from tamis.stages import Evidence, PartSource, RowMask
 
 
 @dataclass(frozen=True)
@@ -114,47 +113,20 @@ def _evidence(similarity: str, score: float | None, query: NDArray[np.float32]) 
     return Evidence(similarity, score, {"query length": round(float(np.linalg.norm(query)), 4)})
 
 
-class DenseScorer:
-    """A `Rescorer` that encodes the candidates, where the index holds no vectors of the model.
+class DenseScorer(CandidateScorer):
+    """A `CandidateScorer` by inner products."""
 
-    Args:
-        documents: whose texts are encoded.
-        encoder: of queries and documents.
-        cannot_retrieve: the error for a pipeline that wants it to retrieve.
-    """
-
-    def __init__(self, documents: DocumentView, encoder: QueryEncoder, cannot_retrieve: MissingResourceError) -> None:
-        self._documents, self._encoder, self.cannot_retrieve = documents, encoder, cannot_retrieve
-
-    def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
-        """Return `ranking` with inner products as scores; every candidate is encoded once a call."""
-        ranking.require_space(self._documents)
-        rows = np.unique(ranking.rows)
-        passages = list(map(Passage, self._documents.titles(rows), self._documents.bodies(rows)))
-        encoded = self._encoder.encoder.encode_passages(passages).vectors
+    def scores(self, queries: Queries, encoded: Any, places: Sequence[Rows]) -> Sequence[Scores]:
+        """See `CandidateScorer`."""
         vectors = queries.vectors if queries.vectors is not None else self._encoder.encode(queries.texts).vectors
-        scores = np.zeros(len(ranking.rows))
-        for i, query in enumerate(np.ascontiguousarray(vectors, np.float32)):
-            span = slice(int(ranking.offsets[i]), int(ranking.offsets[i + 1]))
-            scores[span] = score_rows([encoded], query, np.searchsorted(rows, ranking.rows[span]))
-        return ranking.with_scores(scores)
+        pairs = zip(np.ascontiguousarray(vectors, np.float32), places, strict=True)
+        return [score_rows([encoded.vectors], query, own).astype(np.float64) for query, own in pairs]
 
 
-class DenseFamily:
+class DenseFamily(EncodingFamily):
     """What the families of dense models share; one is its options and its name in the registry of encoders."""
 
-    summary: ClassVar[str]
     part_kind: ClassVar[str | None] = "dense"
-    default_part: ClassVar[str | None] = None
-    Options: ClassVar[type[Any]]
-    checkpoints: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def encoder(cls, address: Address) -> Any:
-        """Open the encoder of a model; options of other scopes do not matter to it."""
-        from tamis.encoders.registry import open_encoder
-
-        return open_encoder(address)
 
     @classmethod
     def query_encoder(cls, address: Address, options: Any) -> Any:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
+
+from tamis.encoders.base import Passage
 from tamis.errors import FingerprintError, MissingResourceError, UsageError
 from tamis.families import Address, scoped_address
 from tamis.indexer.encoded.entry import EncodedEntry
-from tamis.stages import PartSource
+from tamis.ranking import Queries, Ranking, Rows, Scores
+from tamis.stages import DocumentView, PartSource
 
 Encoded = TypeVar("Encoded")
 
@@ -104,3 +109,53 @@ class QueryEncoder:
         encoded = self.encoder.encode_queries(list(texts))
         self._last = (key, encoded)
         return encoded
+
+
+class EncodingFamily:
+    """What the families of models that encode documents share."""
+
+    summary: ClassVar[str]
+    part_kind: ClassVar[str | None]
+    default_part: ClassVar[str | None] = None
+    Options: ClassVar[type[Any]]
+    checkpoints: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def encoder(cls, address: Address) -> Any:
+        """Open the encoder of a model; options of other scopes do not matter to it."""
+        from tamis.encoders.registry import open_encoder
+
+        return open_encoder(address)
+
+
+class CandidateScorer:
+    """A `tamis.stages.Rescorer` that encodes the candidates, where the index holds no encodings of the model.
+
+    Args:
+        documents: whose texts are encoded.
+        encoder: of queries and documents.
+        cannot_retrieve: the error for a pipeline that wants it to retrieve.
+    """
+
+    def __init__(self, documents: DocumentView, encoder: QueryEncoder, cannot_retrieve: MissingResourceError) -> None:
+        self._documents, self._encoder, self.cannot_retrieve = documents, encoder, cannot_retrieve
+
+    def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
+        """Return `ranking` with the model's scores; every candidate is encoded once a call."""
+        ranking.require_space(self._documents)
+        rows = np.unique(ranking.rows)
+        passages = list(map(Passage, self._documents.titles(rows), self._documents.bodies(rows)))
+        encoded = self._encoder.encoder.encode_passages(passages)
+        places = np.searchsorted(rows, ranking.rows)
+        own = [places[first:last] for first, last in pairwise(ranking.offsets.tolist())]
+        return ranking.with_scores(np.concatenate([np.zeros(0), *self.scores(queries, encoded, own)]))
+
+    def scores(self, queries: Queries, encoded: Any, places: Sequence[Rows]) -> Sequence[Scores]:
+        """Return the scores of every query's candidates; a subclass says how two encodings compare.
+
+        Args:
+            queries: the batch.
+            encoded: what the encoder made of the distinct candidates.
+            places: for every query the places of its candidates among them.
+        """
+        raise NotImplementedError

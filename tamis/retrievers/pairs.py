@@ -20,7 +20,7 @@ from tamis.families import Address, option, scoped_address
 from tamis.indexer.dense.part import DensePart
 from tamis.indexer.dense.storage import STORES
 from tamis.ranking import Queries, Ranking
-from tamis.retrievers.models import QueryEncoder, find_part
+from tamis.retrievers.models import EncodingFamily, QueryEncoder, find_part
 from tamis.stages import DocumentView, Evidence, PartSource, RowMask
 
 Score = Callable[[Any, NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
@@ -104,20 +104,10 @@ class PairPartOptions(LengthOptions):
     part: str | None = option(None, "name of the part to read, where several were encoded by the model")
 
 
-class PairFamily:
+class PairFamily(EncodingFamily):
     """What the families of such models share."""
 
-    summary: ClassVar[str]
     part_kind: ClassVar[str | None] = "dense"
-    default_part: ClassVar[str | None] = None
-    Options: ClassVar[type[Any]]
-
-    @classmethod
-    def encoder(cls, address: Address) -> Any:
-        """Open the encoder of a model; options of other scopes do not matter to it."""
-        from tamis.encoders.registry import open_encoder
-
-        return open_encoder(address)
 
     @classmethod
     def scoring(cls, options: Any) -> Score:

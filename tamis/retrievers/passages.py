@@ -15,7 +15,7 @@ import numpy as np
 
 from tamis.errors import UsageError
 from tamis.families import Address
-from tamis.ranking import Ranking, Rows
+from tamis.ranking import GROUPED, Ranking, Rows
 from tamis.stages import PartSource
 
 
@@ -28,7 +28,7 @@ class ParentSpace:
     @property
     def key(self) -> str:
         """Identity: the passages' own, as documents."""
-        return f"{self._passages.key}:documents"
+        return f"{self._passages.key}{GROUPED}"
 
     def ids(self, rows: Rows) -> list[str]:
         """Return the id of each document."""

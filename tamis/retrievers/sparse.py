@@ -15,15 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.encoders.base import Passage, SparseVectors
+from tamis.encoders.base import SparseVectors
 from tamis.encoders.options import ImpactsOptions, PruningOptions, SpladeOptions, UhdOptions, UnicoilOptions
 from tamis.encoders.sparse_rows import Pruning
-from tamis.errors import MissingResourceError, UsageError
+from tamis.errors import UsageError
 from tamis.families import Address, option, scoped_address
 from tamis.indexer.sparse.part import SearchHow, SparsePart
-from tamis.ranking import Queries, Ranking, check_k
-from tamis.retrievers.models import QueryEncoder, find_part, missing_part
-from tamis.stages import DocumentView, Evidence, PartSource, RowMask
+from tamis.ranking import Queries, Ranking, Rows, Scores, check_k
+from tamis.retrievers.models import CandidateScorer, EncodingFamily, QueryEncoder, find_part, missing_part
+from tamis.stages import Evidence, PartSource, RowMask
 
 
 @dataclass(frozen=True)
@@ -162,53 +162,27 @@ def _one(dims: NDArray[np.int64], weights: NDArray[np.float32]) -> SparseVectors
     return SparseVectors(np.array([0, len(dims)]), dims.astype(np.int32), weights, 0)
 
 
-class SparseScorer:
-    """A `Rescorer` that encodes the candidates, where the index holds no vectors of the model.
+class SparseScorer(CandidateScorer):
+    """A `CandidateScorer` by inner products of sparse vectors."""
 
-    Args:
-        documents: whose texts are encoded.
-        encoder: of queries and documents.
-        cannot_retrieve: the error for a pipeline that wants it to retrieve.
-    """
-
-    def __init__(self, documents: DocumentView, encoder: QueryEncoder, cannot_retrieve: MissingResourceError) -> None:
-        self._documents, self._encoder, self.cannot_retrieve = documents, encoder, cannot_retrieve
-
-    def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
-        """Return `ranking` with inner products as scores; every candidate is encoded once a call."""
-        ranking.require_space(self._documents)
-        rows = np.unique(ranking.rows)
-        passages = list(map(Passage, self._documents.titles(rows), self._documents.bodies(rows)))
-        found = self._encoder.encoder.encode_passages(passages)
-        asked = self._encoder.encode(queries.texts)
-        scores = np.zeros(len(ranking.rows))
+    def scores(self, queries: Queries, encoded: Any, places: Sequence[Rows]) -> Sequence[Scores]:
+        """See `CandidateScorer`."""
+        asked, lists = self._encoder.encode(queries.texts), []
         dense = np.zeros(self._encoder.encoder.dimensions, np.float32)
-        for i in range(len(queries)):
+        for i, own in enumerate(places):
             span = slice(int(asked.offsets[i]), int(asked.offsets[i + 1]))
             dense[asked.indices[span]] = asked.values[span]
-            products = np.concatenate([np.zeros(1), np.cumsum(dense[found.indices] * found.values, dtype=np.float64)])
-            every = products[found.offsets[1:]] - products[found.offsets[:-1]]
-            places = slice(int(ranking.offsets[i]), int(ranking.offsets[i + 1]))
-            scores[places] = every[np.searchsorted(rows, ranking.rows[places])].astype(np.float32)
+            sums = np.concatenate([np.zeros(1), np.cumsum(dense[encoded.indices] * encoded.values, dtype=np.float64)])
+            every = sums[encoded.offsets[1:]] - sums[encoded.offsets[:-1]]
+            lists.append(every[own].astype(np.float32).astype(np.float64))
             dense[asked.indices[span]] = 0
-        return ranking.with_scores(scores)
+        return lists
 
 
-class SparseFamily:
+class SparseFamily(EncodingFamily):
     """What the families of sparse models share; one is its options and its name in the registry of encoders."""
 
-    summary: ClassVar[str]
     part_kind: ClassVar[str | None] = "sparse"
-    default_part: ClassVar[str | None] = None
-    Options: ClassVar[type[Any]]
-    checkpoints: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def encoder(cls, address: Address) -> Any:
-        """Open the encoder of a model; options of other scopes do not matter to it."""
-        from tamis.encoders.registry import open_encoder
-
-        return open_encoder(address)
 
     @classmethod
     def open(cls, source: PartSource, address: Address, options: Any) -> SparseRetriever | SparseScorer:
