@@ -125,6 +125,14 @@ class Explainer(Protocol):
         """
 
 
+@runtime_checkable
+class CandidateExplainer(Protocol):
+    """A `Rescorer` whose scores mean something within their list only, and that says what they are made of."""
+
+    def explain_candidates(self, queries: Queries, ranking: Ranking) -> list[list[Evidence]]:
+        """Return for each query the evidence of each candidate of its list, in the list's order."""
+
+
 class DocumentView(DocumentSpace, Protocol):
     """A document space that can also show its documents: an open index, or a corpus opened read-only."""
 

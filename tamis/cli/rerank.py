@@ -13,6 +13,16 @@ from tamis.cli.options import ForceOption, ThreadsOption
 from tamis.cli.session import Session
 from tamis.errors import MissingResourceError, UsageError
 
+_SAID = {
+    "scored": "scored",
+    "cached": "from the cache",
+    "calls": "calls",
+    "repairs": "repairs",
+    "failed": "failed",
+    "late": "late",
+    "truncated": "truncated",
+}
+
 if TYPE_CHECKING:
     from tamis.ranking import Queries, Ranking
     from tamis.stages import PartSource, Rescorer
@@ -173,15 +183,15 @@ def _match(session: Session, queries: Queries, candidates: Ranking) -> tuple[Que
 
 def _rescored(session: Session, stage: Rescorer, queries: Queries, candidates: Ranking, depth: int) -> Ranking:
     from tamis.pipeline.runner import rescore_top
-    from tamis.rerankers.stage import PairReranker
+    from tamis.rerankers.base import Reranker
 
-    if not isinstance(stage, PairReranker):
+    if not isinstance(stage, Reranker):
         return rescore_top(stage, queries, candidates, depth)
-    pairs: PairReranker = stage
+    reranker: Reranker = stage
 
     class Told:
         def rescore(self, queries: Queries, ranking: Ranking) -> Ranking:
-            return pairs.rescore(queries, ranking, listener=session.listener)
+            return reranker.rescore(queries, ranking, listener=session.listener)
 
     return rescore_top(Told(), queries, candidates, depth, name=stage.name)
 
@@ -201,22 +211,15 @@ def _put_back(candidates: Ranking, positions: list[int], scored: Ranking) -> Ran
 
 
 def _cost(stage: Rescorer) -> dict[str, Any]:
-    """Return what a pair model says of its work."""
-    from dataclasses import asdict
+    from tamis.rerankers.base import Reranker
 
-    from tamis.rerankers.stage import PairReranker
-
-    if not isinstance(stage, PairReranker):
-        return {}
-    usage = stage.usage
-    cost = {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(usage).items()}
-    rate = round(usage.scored / usage.model_seconds, 1) if usage.model_seconds else None
-    return {**cost, "pairs_per_second": rate}
+    return stage.cost() if isinstance(stage, Reranker) else {}
 
 
 def _report(metrics: dict[str, Any], seconds: float) -> str:
-    if "pairs" not in metrics:
-        return f"{metrics['queries']:,} queries re-scored in {seconds:.2f} s"
-    parts = [f"{metrics['scored']:,} scored", f"{metrics['cached']:,} from the cache"]
-    parts += [f"{metrics[name]:,} {name}" for name in ("failed", "late", "truncated") if metrics[name]]
-    return f"{metrics['queries']:,} queries, {metrics['pairs']:,} pairs ({', '.join(parts)}) in {seconds:.2f} s"
+    """Say in a line what was done, by the counts that the model keeps."""
+    parts = [f"{metrics['queries']:,} queries"]
+    for whole in ("pairs", "lists", "candidates"):
+        parts += [f"{metrics[whole]:,} {whole}"] if whole in metrics else []
+    made = [f"{metrics[name]:,} {text}" for name, text in _SAID.items() if metrics.get(name)]
+    return ", ".join(parts) + (f" ({', '.join(made)})" if made else "") + f" in {seconds:.2f} s"

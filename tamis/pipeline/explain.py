@@ -32,7 +32,7 @@ from tamis.pipeline.steps import (
 )
 from tamis.ranking import DocumentSpace, Queries, Ranking, Rows
 from tamis.retrievers import fusion
-from tamis.stages import Evidence, Explainer, RowMask
+from tamis.stages import CandidateExplainer, Evidence, Explainer, RowMask
 
 REACH = 100_000
 """How deep a retriever is searched again for a document that its results lack."""
@@ -274,7 +274,7 @@ class _Explaining:
             case Retrieve((queries,), _, depth):
                 return self.retrieved(step, number, self.queries(queries), depth, place)
             case Rescore((queries, ranking), _, limit):
-                return self.rescored(step, self.queries(queries), self.place(ranking), limit, place)
+                return self.rescored(step, self.queries(queries), ranking, limit, place)
             case Rewrite():
                 return self.rewritten(step, self.queries(step.inputs[0]), self.queries(number))
             case Group((ranking,), _):
@@ -322,13 +322,22 @@ class _Explaining:
         return evidence, (*notes, f"dropped by % {depth} at rank {deeper.rank}, score {deeper.score:.4f}")
 
     def rescored(
-        self, step: Rescore, queries: Queries, before: _Place | None, limit: int | None, place: _Place | None
+        self, step: Rescore, queries: Queries, candidates: int, limit: int | None, place: _Place | None
     ) -> tuple[Evidence | None, tuple[str, ...]]:
+        before, stage = self.place(candidates), step.stage.object
         if before is None or place is None:
             return None, ("not among the candidates",)
         if limit is not None and before.rank > limit:
             return None, (f"rank {before.rank} is beyond depth={limit}: not re-scored, it follows below",)
-        evidence, notes = self.asked(step.stage.object, queries, place)
+        notes: tuple[str, ...] = ()
+        if isinstance(stage, CandidateExplainer):
+            ranking = self.ranking(candidates)
+            read = ranking if limit is None else ranking.cut(limit)
+            evidence: Evidence | None = stage.explain_candidates(queries, read)[0][
+                read.at(0)[0].tolist().index(place.row)
+            ]
+        else:
+            evidence, notes = self.asked(stage, queries, place)
         moved = f"rank {before.rank} → {place.rank}, score {before.score:.4f} → {place.score:.4f}"
         return evidence, (moved, *notes)
 

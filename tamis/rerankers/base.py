@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import ModelIdentity, Passage, Tick, no_tick
+from tamis.events import Listener, ignore
+from tamis.ranking import Queries, Ranking
 
 
 class PairScores(NamedTuple):
@@ -38,3 +40,16 @@ class PairScorer(Protocol):
         Raises:
             ModelError: the model gave numbers that are not finite.
         """
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """A `tamis.stages.Rescorer` by a model that reads texts: it tells of its progress, and what it has cost."""
+
+    name: str
+
+    def rescore(self, queries: Queries, ranking: Ranking, *, listener: Listener = ignore) -> Ranking:
+        """Return `ranking` in the order of the model's scores; `listener` hears of what is done."""
+
+    def cost(self) -> dict[str, Any]:
+        """Return what the work has cost so far, by name: JSON values."""

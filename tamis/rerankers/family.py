@@ -1,4 +1,4 @@
-"""How a pair model is named in a pipeline: what its families share, and the families themselves."""
+"""How a reranker is named in a pipeline: what the families share, and the families themselves."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from typing import Any, ClassVar
 
 from tamis.errors import UsageError
 from tamis.families import Address, scoped_address
+from tamis.rerankers.lists import ListReranker
 from tamis.rerankers.options import CrossOptions, RerankOptions
 from tamis.rerankers.stage import PairReranker
 from tamis.stages import PartSource
 
 
-class PairFamily:
-    """What the families of pair models share; one is its options and its name in the registry of rerankers."""
+class _Family:
+    """What the families of rerankers share; one is its options and its name in the registry of rerankers."""
 
     summary: ClassVar[str]
     part_kind: ClassVar[str | None] = None
     default_part: ClassVar[str | None] = None
     Options: ClassVar[type[Any]]
     checkpoints: ClassVar[tuple[str, ...]] = ()
+    Stage: ClassVar[type[PairReranker | ListReranker]]
 
     @classmethod
-    def open(cls, source: PartSource, address: Address, options: Any) -> PairReranker:
+    def open(cls, source: PartSource, address: Address, options: Any) -> PairReranker | ListReranker:
         """Open the model over the documents; it is loaded when the first candidates come."""
         from tamis.rerankers.registry import open_reranker
 
         model = scoped_address(address, cls.Options, "model")
-        return PairReranker(
+        return cls.Stage(
             source.documents,
             lambda: open_reranker(model),
             options,
@@ -36,6 +38,18 @@ class PairFamily:
                 f"{model} re-scores candidates and retrieves none: put a retriever before it, as in  bm25 % 100 >> {model}"
             ),
         )
+
+
+class PairFamily(_Family):
+    """A family of models that score a query and a passage."""
+
+    Stage = PairReranker
+
+
+class ListFamily(_Family):
+    """A family of models that score the candidates of a query together."""
+
+    Stage = ListReranker
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Families of models that score pairs: name → options and loader, imported on use."""
+"""Families of models that score pairs, or lists of candidates: name → options and loader, imported on use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from tamis.errors import UnknownNameError
 from tamis.families import Address, parse_options, scoped_address
-from tamis.rerankers.base import PairScorer
 
 _RERANKERS: dict[str, tuple[str, str]] = {
     "cross": ("tamis.rerankers.backends", "tamis.rerankers.options:CrossOptions"),
@@ -15,7 +14,7 @@ _RERANKERS: dict[str, tuple[str, str]] = {
 
 
 def reranker_families() -> list[str]:
-    """Return the names of the families that score pairs."""
+    """Return the names of the families."""
     return sorted(_RERANKERS)
 
 
@@ -32,8 +31,11 @@ def reranker_options(family: str) -> type[Any]:
     return options
 
 
-def open_reranker(address: Address | str) -> PairScorer:
+def open_reranker(address: Address | str) -> Any:
     """Load the model that an address names; options of other scopes than its own are left alone.
+
+    Returns:
+        A `tamis.rerankers.base.PairScorer`, or a `tamis.rerankers.lists.ListScorer` where the family is of those.
 
     Raises:
         UnknownNameError: no such family or option.
@@ -44,5 +46,4 @@ def open_reranker(address: Address | str) -> PairScorer:
     cls = reranker_options(parsed.family)
     own = [pair for pair in parsed.options if pair[0] in cls.__dataclass_fields__]
     options = parse_options(cls, own, of=parsed.family)
-    loaded: PairScorer = import_module(_RERANKERS[parsed.family][0]).load(scoped_address(parsed, cls, "model"), options)
-    return loaded
+    return import_module(_RERANKERS[parsed.family][0]).load(scoped_address(parsed, cls, "model"), options)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,10 +168,17 @@ class PairReranker:
         lists, late = [], []
         for i in range(len(ranking)):
             span = slice(int(ranking.offsets[i]), int(ranking.offsets[i + 1]))
-            lists.append(_reorder(ranking.rows[span], ranking.scores[span], scores[span]))
+            lists.append(reorder(ranking.rows[span], ranking.scores[span], scores[span]))
             late.append(bool(np.isnan(scores[span]).any()))
         partial = (ranking.partial | np.array(late, np.bool_)).tolist()
         return Ranking.from_lists(ranking.space, ranking.query_ids, lists, partial=partial)
+
+    def cost(self) -> dict[str, Any]:
+        """Return what the work has cost so far: `Usage` by name, and the pairs that the model scores a second."""
+        usage = self.usage
+        cost = {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(usage).items()}
+        rate = round(usage.scored / usage.model_seconds, 1) if usage.model_seconds else None
+        return {**cost, "pairs_per_second": rate}
 
     def explain(
         self, queries: Queries, rows: NDArray[np.int64], *, mask: RowMask | None = None
@@ -341,7 +348,7 @@ def _numbers(texts: Sequence[str]) -> NDArray[np.int64]:
     return np.array([known.setdefault(text, len(known)) for text in texts], np.int64)
 
 
-def _reorder(rows: Rows, old: Scores, new: Scores) -> tuple[Rows, Scores]:
+def reorder(rows: Rows, old: Scores, new: Scores) -> tuple[Rows, Scores]:
     """Return one list by its new scores; what has none follows in its old order, each at its old distance from the one before."""
     missing = np.isnan(new)
     if missing.all():
