@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.kernel_bm25 import make_data as make_text
+from benchmarks.kernel_bm25 import make_data
 from benchmarks.measure import machine, markdown, median, report
-from benchmarks.splade_like import make_data as make_vectors
+from benchmarks.splade_like import BLOCK, Block, draw_blocks
+from tamis.indexer.sparse.runs import Run, RunEntry, build_run
+from tamis.indexer.sparse.storage import CODES, SparseRows, write_rows
 from tamis.kernels import Postings, Queries, build_postings, search
 
 CODE = """
@@ -45,6 +47,7 @@ int64_t scan(float *sums, float bar, int64_t times) {
 }
 """
 MAX_QUERIES = 200
+SHARD = 1_000_000
 
 
 def floor_times(postings: Postings) -> tuple[float, float]:
@@ -88,15 +91,38 @@ def seconds(work: Any) -> float:
     return time.perf_counter() - begun
 
 
-def make(kind: str, size: int, seed: int) -> tuple[Postings, Queries]:
-    """Postings and a batch of queries."""
-    if kind == "splade":
-        data = make_vectors(size, seed)
-        postings = build_postings(
-            data.terms, data.docs, data.weights, n_docs=size, n_terms=data.dimensions, n_codes=256
-        )
-        return postings, data.batch(range(min(MAX_QUERIES, len(data.queries))))
-    terms, docs, codes, values, offsets, wanted = make_text(size)
+def make_vectors(size: int, seed: int, folder: Path) -> tuple[Postings, Queries]:
+    """Build a run of a sparse part, shard by shard and mapped, as an index has it: more than memory holds; and queries."""
+    shards, queries, held = list[Path](), [], list[Block]()
+
+    def close() -> None:
+        shard = folder / f"shard-{len(shards)}"
+        shard.mkdir()
+        offsets = np.cumsum(np.concatenate([[0], *(block.lengths for block in held)]))
+        terms, weights = (np.concatenate([getattr(block, name) for block in held]) for name in ("terms", "weights"))
+        write_rows(shard, SparseRows(offsets, terms, weights), CODES)
+        shards.append(shard)
+        held.clear()
+
+    for block in draw_blocks(size, seed):
+        queries += block.queries
+        held.append(block)
+        if len(held) * BLOCK >= SHARD:
+            close()
+    if held:
+        close()
+    build_run(shards, folder / "run", binary=False)
+    run = Run(folder / "run", RunEntry("run", 0, len(shards), size, 256))
+    offsets = np.cumsum([0, *(len(terms) for terms, _ in queries)])
+    terms = run.terms(np.concatenate([terms for terms, _ in queries]).astype(np.int64))
+    weights = np.concatenate([weights for _, weights in queries]).astype(np.float32)
+    values = np.arange(256, dtype=np.float32)[None]
+    return run.postings, Queries(offsets, terms, weights, values, np.zeros(len(terms), np.int32))
+
+
+def make_text(size: int) -> tuple[Postings, Queries]:
+    """Postings of words, codes of (frequency, length), and a batch of queries."""
+    terms, docs, codes, values, offsets, wanted = make_data(size)
     offsets = offsets[: MAX_QUERIES + 1]
     postings = build_postings(terms, docs, codes, n_docs=size, n_terms=int(terms.max()) + 1, n_codes=len(values))
     wanted = wanted[: offsets[-1]].astype(np.int64)
@@ -111,36 +137,40 @@ def main() -> None:
     made.add_argument("--sizes", default="100000,1000000,4000000,8800000")
     made.add_argument("--seed", type=int, default=7)
     made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--work", type=Path, help="where a folder is made for vectors: 1 KB a document")
     made.add_argument("--json", type=Path)
     given = made.parse_args()
     rows = []
     for size in map(int, given.sizes.split(",")):
-        begun = time.perf_counter()
-        postings, queries = make(given.kind, size, given.seed)
-        print(f"{size:,} made in {time.perf_counter() - begun:.0f} s", flush=True)
-        touched = float(postings.frequencies(queries.terms).sum()) / len(queries)
-        add, scan = floor_times(postings)
-        floor = touched * add + postings.n_windows * scan
-        taken = {k: time_of(postings, queries, k, given.rounds) for k in (10, 1000)}
-        arrays = (postings.offsets, postings.codes, postings.directory, postings.starts, postings.directory_starts)
-        size_mib = sum(array.nbytes for array in arrays if array is not None) / (1 << 20)
-        each = taken[10] / len(queries)
-        rows.append(
-            [
-                f"{size:,}",
-                len(queries) / taken[10],
-                len(queries) / taken[1000],
-                f"{touched:,.0f}",
-                f"{each * 1e6:,.0f}",
-                f"{floor * 1e6:,.0f}",
-                each / floor,
-                size_mib,
-            ]
-        )
-        del postings, queries
+        with tempfile.TemporaryDirectory(prefix="tamis-benchmarks-", dir=given.work) as folder:
+            rows.append(measure(given, size, Path(folder)))
     columns = ["documents", "queries/s, k=10", "k=1000", "postings", "µs a query", "floor µs", "time / floor", "MiB"]
     text = f"{given.kind}: one thread, batch\n\n{markdown(columns, rows)}\n\n{machine()}"
     report(text, {"rows": rows}, given.json)
+
+
+def measure(given: argparse.Namespace, size: int, folder: Path) -> list[Any]:
+    """Return a row of the table."""
+    begun = time.perf_counter()
+    postings, queries = make_vectors(size, given.seed, folder) if given.kind == "splade" else make_text(size)
+    print(f"{size:,} made in {time.perf_counter() - begun:.0f} s", flush=True)
+    touched = float(postings.frequencies(queries.terms).sum()) / len(queries)
+    add, scan = floor_times(postings)
+    floor = touched * add + postings.n_windows * scan
+    taken = {k: time_of(postings, queries, k, given.rounds) for k in (10, 1000)}
+    arrays = (postings.offsets, postings.codes, postings.directory, postings.starts, postings.directory_starts)
+    size_mib = sum(array.nbytes for array in arrays if array is not None) / (1 << 20)
+    each = taken[10] / len(queries)
+    rates = [len(queries) / taken[10], len(queries) / taken[1000]]
+    return [
+        f"{size:,}",
+        *rates,
+        f"{touched:,.0f}",
+        f"{each * 1e6:,.0f}",
+        f"{floor * 1e6:,.0f}",
+        each / floor,
+        size_mib,
+    ]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tamis.kernels import Queries
 QUERIES = 200
 BLOCK = 50_000
 TOPICS, TOPIC_DIMENSIONS = 3000, 400
+DIMENSIONS, BINARY_DIMENSIONS = 30_000, 65_536
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class _Drawing:
     def __init__(self, seed: int, *, binary: bool, independent: bool) -> None:
         self.random = np.random.default_rng(seed)
         self.binary, self.topical = binary, not (binary or independent)
-        self.dimensions, self.per_document, self.per_query = (65_536, 160, 32) if binary else (30_000, 120, 40)
+        self.dimensions = BINARY_DIMENSIONS if binary else DIMENSIONS
+        self.per_document, self.per_query = (160, 32) if binary else (120, 40)
         self._general = np.linspace(0, 1, self.dimensions + 1)[1:] if binary else _cumulative(self.dimensions, 12, 1.0)
         self._topics = self.random.integers(0, self.dimensions, (TOPICS, TOPIC_DIMENSIONS))
         self._of_topic = _cumulative(TOPIC_DIMENSIONS, 10, 1.0)
@@ -132,26 +135,45 @@ class _Drawing:
         return wanted[order], np.clip(np.rint(60 * heavy[order]), 1, 255)
 
 
-def make_data(size: int, seed: int, *, binary: bool = False, independent: bool = False) -> Data:
-    """Draw documents and queries."""
+@dataclass(frozen=True)
+class Block:
+    """Some documents in a row, and queries made after them; attributes as `Data` has them, `lengths` are entries a document."""
+
+    lengths: np.ndarray[Any, Any]
+    terms: np.ndarray[Any, Any]
+    weights: np.ndarray[Any, Any]
+    queries: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
+
+
+def draw_blocks(size: int, seed: int, *, binary: bool = False, independent: bool = False) -> Iterator[Block]:
+    """Draw documents and queries, block by block."""
     drawing = _Drawing(seed, binary=binary, independent=independent)
-    lengths, terms, weights, queries = [], [], [], []
-    blocks = range(0, size, BLOCK)
-    for number, first in enumerate(blocks):
+    starts = range(0, size, BLOCK)
+    for number, first in enumerate(starts):
         count = min(BLOCK, size - first)
         each, dims, found = drawing.documents(count)
         ends = np.cumsum(each)
-        for _ in range(QUERIES * (number + 1) // len(blocks) - len(queries)):
+        queries = []
+        for _ in range(QUERIES * (number + 1) // len(starts) - QUERIES * number // len(starts)):
             i = int(drawing.random.integers(count))
             span = slice(ends[i] - each[i], ends[i])
-            queries.append(drawing.query(dims[span], found[span]))
-        lengths.append(each)
-        terms.append(dims.astype(np.int32))
+            terms, heavy = drawing.query(dims[span], found[span])
+            queries.append((terms, heavy))
         whole = np.ones(len(dims)) if binary else np.clip(np.rint(85 * found), 1, 255)
-        weights.append(whole.astype(np.uint8))
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(lengths))])
-    every = np.concatenate(terms)
-    return Data(offsets, every, np.concatenate(weights), drawing.dimensions, [(a, b) for a, b in queries], binary)
+        yield Block(each, dims.astype(np.int32), whole.astype(np.uint8), queries)
+
+
+def make_data(size: int, seed: int, *, binary: bool = False, independent: bool = False) -> Data:
+    """Draw documents and queries."""
+    blocks = list(draw_blocks(size, seed, binary=binary, independent=independent))
+    return Data(
+        np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate([block.lengths for block in blocks]))]),
+        np.concatenate([block.terms for block in blocks]),
+        np.concatenate([block.weights for block in blocks]),
+        BINARY_DIMENSIONS if binary else DIMENSIONS,
+        [query for block in blocks for query in block.queries],
+        binary,
+    )
 
 
 def read_data(vectors: Path, queries: Path) -> Data:
