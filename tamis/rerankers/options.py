@@ -39,3 +39,13 @@ class CrossOptions(NumericOptions):
     )
     prompt: str | None = option(None, "what is put before a query", scope="model")
     backend: str = option("torch", "what runs the model", scope="model", choices=BACKENDS)
+
+
+@dataclass(frozen=True)
+class T5Options(NumericOptions):
+    """Model options of the families over T5."""
+
+    max_length: int | None = option(None, "tokens that are read of a prompt; 512 if none", scope="model", ge=32)
+    targets: str | None = option(
+        None, "words that the model answers with, NEGATIVE/POSITIVE; those known of the checkpoint if none", scope="model"
+    )
