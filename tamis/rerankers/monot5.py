@@ -14,9 +14,10 @@ import numpy as np
 
 from tamis.encoders.base import Passage, Tick, no_tick
 from tamis.families import Address
+from tamis.rerankers.aggregation import log_sigmoid
 from tamis.rerankers.base import PairScores
 from tamis.rerankers.options import T5Options
-from tamis.rerankers.t5 import T5Scorer, load_parts, log_sigmoid
+from tamis.rerankers.t5 import T5Scorer, load_ranker
 
 TEMPLATE = "Query: {query} Document: {document} Relevant:"
 
@@ -31,5 +32,5 @@ class MonoT5(T5Scorer):
 
 
 def load(address: Address, options: T5Options) -> MonoT5:
-    """Load a checkpoint; errors as of `load_parts`."""
-    return MonoT5(*load_parts(address, options, TEMPLATE))
+    """Load a checkpoint; errors as of `tamis.rerankers.t5.load_parts`."""
+    return MonoT5(*load_ranker(address, options, TEMPLATE))

@@ -18,6 +18,7 @@ from torch import nn
 from tamis.encoders.base import ModelIdentity, Tick, no_tick
 from tamis.encoders.batching import Inputs, Numerics, require_finite, run_batches
 from tamis.encoders.checkpoints import fill, find_checkpoint, read_json, read_state, refuse_missing
+from tamis.encoders.options import NumericOptions
 from tamis.encoders.text import Tokenizer
 from tamis.encoders.transformer import make_identity
 from tamis.errors import ModelError
@@ -124,22 +125,21 @@ class T5Scorer(nn.Module):
         return found
 
 
-def log_sigmoid(x: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return log(1 / (1 + exp(-x))), where x is the log-odds of a probability its logarithm, without overflow: float64."""
-    return -np.logaddexp(0.0, -np.asarray(x, np.float64))
+FindTargets = Callable[[Tokenizer, Path], tuple[int, int]]
+"""Gives the ids of the negative and the positive word, of a checkpoint's tokenizer and its folder."""
 
 
 def load_parts(
-    address: Address, options: T5Options, template: str, find_targets: Callable[[Tokenizer, Path], tuple[int, int]] | None = None
+    address: Address, options: NumericOptions, template: str, max_length: int | None, find_targets: FindTargets
 ) -> tuple[ModelIdentity, Numerics, T5, Template]:
     """Load what a `T5Scorer` is made of.
 
     Args:
         address: of the checkpoint, with model-scope options only.
-        options: see `T5Options`.
+        options: its numeric mode and device.
         template: of its prompts.
-        find_targets: gives the ids of the negative and the positive word where no option does, of a tokenizer and the
-            checkpoint's folder; None: as the released checkpoints have them.
+        max_length: tokens of a prompt; None: `MAX_LENGTH`.
+        find_targets: see `FindTargets`.
 
     Raises:
         MissingResourceError: there is no such checkpoint.
@@ -148,12 +148,8 @@ def load_parts(
     folder = find_checkpoint(address.id, address.revision)
     numerics = Numerics.of(options.device, options.dtype)
     tokenizer = Tokenizer(folder)
-    prompts = Template(template, tokenizer, options.max_length or MAX_LENGTH)
-    words = options.targets or RELEASED.get(address.id)
-    if words is not None:
-        targets = ids_of_words(tokenizer, words)
-    else:
-        targets = t5_targets(tokenizer, folder) if find_targets is None else find_targets(tokenizer, folder)
+    prompts = Template(template, tokenizer, max_length or MAX_LENGTH)
+    targets = find_targets(tokenizer, folder)
     identity = make_identity(
         address,
         {"model": folder},
@@ -165,6 +161,16 @@ def load_parts(
     )
     network = load_network(folder, targets).to(numerics.device).eval()
     return identity, numerics, network, prompts
+
+
+def load_ranker(
+    address: Address, options: T5Options, template: str
+) -> tuple[ModelIdentity, Numerics, T5, Template]:
+    """Load what a reranker is made of: see `load_parts`, and of the words the head of this file."""
+    words = options.targets or RELEASED.get(address.id)
+    if words is None:
+        return load_parts(address, options, template, options.max_length, t5_targets)
+    return load_parts(address, options, template, options.max_length, lambda tokenizer, _: ids_of_words(tokenizer, words))
 
 
 def ids_of_words(tokenizer: Tokenizer, words: str) -> tuple[int, int]:
