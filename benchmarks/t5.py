@@ -45,7 +45,9 @@ def make_model(folder: Path, texts: list[str], geometry: str) -> Path:
     torch.manual_seed(SEED)
     words = Counter(word for text in texts for word in text.split())
     letters = Counter("".join(words))
-    found = iter(["▁", *(f"▁{word}" for word, _ in words.most_common(20000)), *(letter for letter, _ in letters.most_common())])
+    found = iter(
+        ["▁", *(f"▁{word}" for word, _ in words.most_common(20000)), *(letter for letter, _ in letters.most_common())]
+    )
     fixed = {0: "<pad>", 1: "</s>", 2: "<unk>"} | {place: f"▁{word}" for word, place in T5_TARGETS.items()}
     taken = set(fixed.values())
     free = (token for token in dict.fromkeys(found) if token not in taken)
@@ -110,9 +112,7 @@ def main() -> None:
         folder = make_model(work / f"t5-{given.geometry}", [p.joined for _, p in pairs], given.geometry)
         queries, passages = [query for query, _ in pairs], [passage for _, passage in pairs]
         loop = plain_loop(folder)
-        ours = {
-            name: open_reranker(f"monot5:{folder}?device=cpu&dtype={name}") for name in ("float32", "bfloat16")
-        }
+        ours = {name: open_reranker(f"monot5:{folder}?device=cpu&dtype={name}") for name in ("float32", "bfloat16")}
         sides: dict[str, Callable[[], Any]] = {
             PEER: lambda: loop(pairs),
             **{

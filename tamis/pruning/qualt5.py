@@ -1,10 +1,9 @@
-"""``qualt5``: T5 asked whether a passage is relevant, to no query in particular (Chang et al., "Neural Passage Quality Estimation
-for Static Pruning", 2024).
+"""``qualt5``: T5 asked whether a passage is relevant, to no query in particular.
 
-Quality is the logarithm of the probability of "true" beside "false": at most 0. The words are those that the checkpoint's
-configuration lists as ``targets``, positive first, else true and false; of a word that its vocabulary lacks the first piece counts,
-as it was trained (in mT5's, "false" begins with the piece of a space). It runs in float32 unless asked otherwise: in bfloat16
-many passages get the same number, and where a cut goes through them becomes chance.
+Chang et al., "Neural Passage Quality Estimation for Static Pruning", 2024. Quality is the logarithm of the probability of "true"
+beside "false": at most 0. The words are those that the checkpoint's configuration lists as ``targets``, positive first, else true
+and false; of a word that the vocabulary lacks the first piece counts, as in training (of "false", in mT5's, that of a space). It
+runs in float32 unless asked otherwise: in bfloat16 many passages get the same number, and a cut through them is chance.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ Terms = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 def log_sigmoid(x: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Return log(1 / (1 + exp(-x))), of the log-odds of a probability its logarithm, without overflow: float64."""
-    found: NDArray[np.float64] = -np.logaddexp(0.0, -np.asarray(x, np.float64))
+    with np.errstate(invalid="ignore"):  # what is not a number stays so
+        found: NDArray[np.float64] = -np.logaddexp(0.0, -np.asarray(x, np.float64))
     return found
 
 
@@ -62,8 +63,7 @@ def terms(log_odds: NDArray[np.float64], aggregation: str) -> NDArray[np.float64
     Returns:
         float64 of the same shape; the diagonal means nothing.
     """
-    with np.errstate(invalid="ignore"):
-        return _TERMS[aggregation](log_odds)
+    return _TERMS[aggregation](log_odds)
 
 
 def aggregate(log_odds: NDArray[np.float64], aggregation: str) -> NDArray[np.float64]:
@@ -75,6 +75,8 @@ def aggregate(log_odds: NDArray[np.float64], aggregation: str) -> NDArray[np.flo
     if count < 2:
         return np.zeros(count)
     others = terms(log_odds, aggregation)[~np.eye(count, dtype=bool)].reshape(count, count - 1)
-    if aggregation in ("max", "min"):
-        return others.max(1) if aggregation == "max" else others.min(1)
-    return np.sort(others, 1).sum(1)  # in one order, since a sum of floats depends on it
+    # sums in one order, since a sum of floats depends on it
+    found: NDArray[np.float64] = (
+        others.max(1) if aggregation == "max" else others.min(1) if aggregation == "min" else np.sort(others, 1).sum(1)
+    )
+    return found

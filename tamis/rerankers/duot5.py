@@ -1,9 +1,9 @@
-"""``duot5``: T5 asked whether the first of two documents is the more relevant (Pradeep et al., "The Expando-Mono-Duo Design
-Pattern for Text Ranking with Pretrained Sequence-to-Sequence Models", 2021).
+"""``duot5``: T5 asked whether the first of two documents is the more relevant to a query.
 
-Every two of a query's first candidates are compared, in both orders, and `tamis.rerankers.aggregation` makes a score of each
-candidate. That is quadratic: 2,450 prompts a query for 50. The rest of a list follows below in its old order. Two documents share
-what room the prompt leaves them, the longer one cut first.
+Pradeep et al., "The Expando-Mono-Duo Design Pattern for Text Ranking with Pretrained Sequence-to-Sequence Models", 2021. Every two
+of a query's first candidates are compared, in both orders, and `tamis.rerankers.aggregation` makes a score of each candidate. That
+is quadratic: 2,450 prompts a query for 50. The rest of a list follows below in its old order. Two documents share what room the
+prompt leaves them, the longer one cut first.
 
 Comparisons are kept in the cache of pairs, whatever is made of them. Under a deadline those among the best candidates go first;
 of a query of which it lets not all be made, as many candidates from the top are ordered as are all compared with each other.
@@ -143,16 +143,14 @@ class DuoT5(T5Scorer):
         texts = [passage.joined for passage in candidates.passages]
         found = []
         for i in range(count):
-            children = tuple(
-                Evidence(
-                    f"{j + 1}. {texts[j] if len(texts[j]) <= 60 else texts[j][:59] + '…'}",
-                    float(added[i, j]),
-                    {"rank": j + 1, "first": float(p[i, j]), "second": 1 - float(p[j, i])},
-                )
-                for j in range(count)
-                if j != i
-            )
-            found.append(Evidence(f"{name} of comparisons with {count - 1} others", float(scores[i]), {}, children))
+            children = []
+            for j in range(count):
+                asked = {"first": p[i, j], "second": 1 - p[j, i]}  # P(i is the better), by where it stands
+                if j != i:
+                    details = {"rank": j + 1} | {place: float(x) for place, x in asked.items() if not np.isnan(x)}
+                    text = texts[j] if len(texts[j]) <= 60 else f"{texts[j][:59]}…"
+                    children.append(Evidence(f"{j + 1}. {text}", float(added[i, j]), details))
+            found.append(Evidence(f"{name} over {count - 1} others", float(scores[i]), {}, tuple(children)))
         rest = Evidence(f"not compared: not among the first {count}")
         return found + [rest] * (len(texts) - count)
 

@@ -1,9 +1,9 @@
-"""``monot5``: T5 asked whether a document is relevant to a query (Nogueira et al., "Document Ranking with a Pretrained
-Sequence-to-Sequence Model", 2020).
+"""``monot5``: T5 asked whether a document is relevant to a query.
 
-The score is the logarithm of the probability of "true" beside "false", as the first word of the answer. It is worked out from the
-difference of the two logits, so that pairs of which the model is sure keep their order. Too long a document is cut, never the
-words behind it that ask; pygaggle's own code cuts the whole prompt, and with it the question.
+Nogueira et al., "Document Ranking with a Pretrained Sequence-to-Sequence Model", 2020. The score is the logarithm of the
+probability of "true" beside "false", as the first word of the answer. It is worked out from the difference of the two logits, so
+that pairs of which the model is sure keep their order. Too long a document is cut, never the words behind it that ask; pygaggle's
+own code cuts the whole prompt, and with it the question.
 """
 
 from __future__ import annotations

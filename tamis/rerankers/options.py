@@ -56,7 +56,9 @@ class T5Options(NumericOptions):
 
     max_length: int | None = option(None, "tokens that are read of a prompt; 512 if none", scope="model", ge=32)
     targets: str | None = option(
-        None, "words that the model answers with, NEGATIVE/POSITIVE; those known of the checkpoint if none", scope="model"
+        None,
+        "words that the model answers with, NEGATIVE/POSITIVE; those known of the checkpoint if none",
+        scope="model",
     )
 
 

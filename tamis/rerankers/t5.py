@@ -163,14 +163,14 @@ def load_parts(
     return identity, numerics, network, prompts
 
 
-def load_ranker(
-    address: Address, options: T5Options, template: str
-) -> tuple[ModelIdentity, Numerics, T5, Template]:
+def load_ranker(address: Address, options: T5Options, template: str) -> tuple[ModelIdentity, Numerics, T5, Template]:
     """Load what a reranker is made of: see `load_parts`, and of the words the head of this file."""
     words = options.targets or RELEASED.get(address.id)
     if words is None:
         return load_parts(address, options, template, options.max_length, t5_targets)
-    return load_parts(address, options, template, options.max_length, lambda tokenizer, _: ids_of_words(tokenizer, words))
+    return load_parts(
+        address, options, template, options.max_length, lambda tokenizer, _: ids_of_words(tokenizer, words)
+    )
 
 
 def ids_of_words(tokenizer: Tokenizer, words: str) -> tuple[int, int]:
@@ -180,7 +180,7 @@ def ids_of_words(tokenizer: Tokenizer, words: str) -> tuple[int, int]:
         ModelError: they are not two, or the vocabulary lacks one.
     """
     negative, _, positive = words.partition("/")
-    if "/" in positive or negative == positive:
+    if words.count("/") != 1 or negative == positive:
         raise ModelError(f"targets={words}: two different words are needed, NEGATIVE/POSITIVE, e.g. targets=false/true")
     return tokenizer.id_of(SPACE + negative), tokenizer.id_of(SPACE + positive)
 

@@ -6,8 +6,7 @@ one token to the encoder's states projects that token into their space instead o
 matrix only the rows of the words asked for count. Relative positions have one bias, worked out once a batch for all layers.
 
 Weights go by the names of transformers' ``T5ForConditionalGeneration`` and ``MT5ForConditionalGeneration``, and `forward` is
-differentiable. Where nothing is learnt, on a processor, matrices are laid out once for oneDNN's products, a fifth faster than
-torch's own in float32.
+differentiable.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from tamis.errors import ModelError
-
-_PACKING_BATCH = 1024
-"""Rows of a product that the layout of a matrix suits; others work too."""
+from tamis.rerankers.products import Matrix, product
 
 
 @dataclass(frozen=True)
@@ -100,52 +97,6 @@ class Geometry:
             raise ModelError(f"{where}: config.json has no {error}") from error
 
 
-class Matrix(nn.Linear):
-    """A linear map without a bias, multiplied by `product`."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
-        self.packed: tuple[object, torch.Tensor] | None = None
-
-
-def product(x: torch.Tensor, *matrices: Matrix, relu: bool = False) -> torch.Tensor:
-    """Return ``x`` times matrices, their results side by side, negative numbers made 0 if wanted.
-
-    Args:
-        x: [..., inputs].
-        matrices: of the same inputs each.
-        relu: whether negative numbers become 0.
-
-    Returns:
-        [..., outputs of all].
-    """
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
-    if not (torch.is_inference_mode_enabled() and _packs(x.device, dtype)):
-        parts = [matrix(x) for matrix in matrices]
-        y = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
-        return torch.relu(y) if relu else y
-    weights = [matrix.weight for matrix in matrices]
-    key = dtype, *((weight.data_ptr(), weight._version) for weight in weights)
-    held = matrices[0].packed
-    if held is None or held[0] != key:
-        joined = weights[0] if len(weights) == 1 else torch.cat(weights)
-        held = key, torch.ops.mkldnn._reorder_linear_weight(joined.detach().to(dtype), _PACKING_BATCH)
-        matrices[0].packed = held
-    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-        x.to(dtype), held[1], None, "relu" if relu else "none", [], ""
-    )
-    return found
-
-
-def _packs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether oneDNN multiplies here: what torch itself compiles linear layers to."""
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return False
-    if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
 class Norm(nn.Module):
     """Division by the root mean square, and a weight a dimension."""
 
@@ -155,6 +106,7 @@ class Norm(nn.Module):
         self.epsilon = geometry.epsilon
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` normalised, of the same shape."""
         return functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
 
 
@@ -171,7 +123,13 @@ class SelfAttention(nn.Module):
             self.relative_attention_bias = nn.Embedding(geometry.buckets, geometry.heads)
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        parts = product(x, self.q, self.k, self.v).unflatten(-1, (3, self.geometry.heads, -1))
+        """Attend.
+
+        Args:
+            x: [texts, tokens, width].
+            bias: float32 [texts or 1, heads, tokens, tokens], added to logits.
+        """
+        parts = product(x, self.q, self.k, self.v).view(*x.shape[:2], 3, self.geometry.heads, -1)
         query, key, value = (part.transpose(1, 2) for part in parts.unbind(2))
         found = functional.scaled_dot_product_attention(query, key, value, bias.to(query.dtype), scale=1.0)
         return product(found.transpose(1, 2).flatten(2), self.o)
@@ -180,7 +138,7 @@ class SelfAttention(nn.Module):
         """Return what is added to the logit of attention of each place to each: float32 [1, heads, tokens, tokens]."""
         device = self.relative_attention_bias.weight.device
         offsets = torch.arange(1 - tokens, tokens, device=device)
-        by_offset = self.relative_attention_bias(_buckets(offsets, self.geometry)).T  # [heads, offsets]
+        by_offset: torch.Tensor = self.relative_attention_bias(_buckets(offsets, self.geometry)).T  # [heads, offsets]
         # row i of the table is the window of offsets that begins at -i
         return by_offset.unfold(1, tokens, 1).flip(1)[None].contiguous()
 
@@ -208,6 +166,7 @@ class SelfStep(nn.Module):
         self.v, self.o = Matrix(geometry.width, width), Matrix(width, geometry.width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the token [texts, width] attends to."""
         return product(product(x, self.v), self.o)
 
 
@@ -230,8 +189,8 @@ class CrossStep(nn.Module):
             mask: float32 [texts, 1, tokens], added to logits; None: nothing.
         """
         # q · (K s) = (q K) · s, and the mean of values V s is V times the mean of s: no state is projected
-        query = product(x, self.q).unflatten(-1, (self.heads, -1))
-        key, value = (matrix.weight.unflatten(0, (self.heads, -1)) for matrix in (self.k, self.v))
+        query = product(x, self.q).view(len(x), self.heads, -1)
+        key, value = (matrix.weight.view(self.heads, -1, matrix.in_features) for matrix in (self.k, self.v))
         query = torch.einsum("bhi,hiw->bhw", query, key)
         logits = torch.bmm(query, states.transpose(1, 2).to(query.dtype)).float()
         weights = torch.softmax(logits if mask is None else logits + mask, -1)
@@ -252,6 +211,7 @@ class FeedForward(nn.Module):
         self.gated = geometry.gated
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what becomes of states [..., width]."""
         if not self.gated:
             return product(product(x, self.wi, relu=True), self.wo)
         gate, value = product(x, self.wi_0, self.wi_1).chunk(2, -1)
@@ -323,12 +283,12 @@ class T5(nn.Module):
 
     def encode(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Return the encoder's states of a padded batch: float32 [texts, tokens, width]; arguments as of `forward`."""
-        bias = self.encoder.block[0].layer[0].SelfAttention.bias(ids.shape[1])  # type: ignore[index, union-attr, operator]
+        bias = self.encoder.block[0].layer[0].SelfAttention.bias(ids.shape[1])  # type: ignore[index, union-attr]
         if mask is not None:
             bias = bias + _hidden(mask)[:, None, None]
         states = self.shared(ids)
         for block in self.encoder.block:
-            attention, forward = block.layer  # type: ignore[misc, union-attr]
+            attention, forward = block.layer  # type: ignore[misc]
             states = forward(attention(states, bias))
         found: torch.Tensor = self.encoder.final_layer_norm(states)
         return found
@@ -351,7 +311,7 @@ class T5(nn.Module):
         start = torch.full((len(ids),), self.geometry.start, device=ids.device)
         x = self.shared(start)
         for block in self.decoder.block:
-            own, cross, forward = block.layer  # type: ignore[misc, union-attr]
+            own, cross, forward = block.layer  # type: ignore[misc]
             x = forward(cross(own(x), states, hidden))
         x = self.decoder.final_layer_norm(x)
         if self.geometry.scaled:

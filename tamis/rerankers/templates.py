@@ -28,7 +28,7 @@ class Template:
     """How prompts are written for a model.
 
     Args:
-        text: fixed words and fields in braces, apart by spaces. The field ``query`` is the query; one or two others are documents.
+        text: fixed words and fields in braces, apart by spaces. The field ``query`` is the query; one or two more are documents.
         tokenizer: the model's.
         max_length: tokens of a prompt, special tokens counted.
 
