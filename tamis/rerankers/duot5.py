@@ -1,8 +1,8 @@
 """``duot5``: T5 asked whether the first of two documents is the more relevant to a query.
 
-Pradeep et al., "The Expando-Mono-Duo Design Pattern for Text Ranking with Pretrained Sequence-to-Sequence Models", 2021. Every two
-of a query's first candidates are compared, in both orders, and `tamis.rerankers.aggregation` makes a score of each candidate. That
-is quadratic: 2,450 prompts a query for 50. The rest of a list follows below in its old order. Two documents share what room the
+Pradeep et al., "The Expando-Mono-Duo Design Pattern for Text Ranking with Pretrained Sequence-to-Sequence Models", 2021. Every
+two of a query's first candidates are compared, in both orders, and `tamis.rerankers.aggregation` makes a score of each. That is
+quadratic: 2,450 prompts a query for 50. The rest of a list follows below in its old order. Two documents share what room the
 prompt leaves them, the longer one cut first.
 
 Comparisons are kept in the cache of pairs, whatever is made of them. Under a deadline those among the best candidates go first;
