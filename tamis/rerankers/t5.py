@@ -159,8 +159,10 @@ def load_parts(
         max_length=prompts.max_length,
         targets=list(targets),
     )
-    network = load_network(folder, targets).to(numerics.device).eval()
-    return identity, numerics, network, prompts
+    network = load_network(folder, targets)
+    if options.dtype == "float16":
+        network.shrink()
+    return identity, numerics, network.to(numerics.device).eval(), prompts
 
 
 def load_ranker(address: Address, options: T5Options, template: str) -> tuple[ModelIdentity, Numerics, T5, Template]:

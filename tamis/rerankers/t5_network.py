@@ -23,6 +23,9 @@ from torch.nn import functional
 from tamis.errors import ModelError
 from tamis.rerankers.products import Matrix, product
 
+SHRINKAGE, INNER_SHRINKAGE = 128, 8
+"""By how much `T5.shrink` divides; powers of two, so that nothing is rounded."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -318,6 +321,23 @@ class T5(nn.Module):
             x = x * self.geometry.width**-0.5
         with torch.autocast(x.device.type, enabled=False):  # a matrix of few rows, whose results are compared
             return functional.linear(x.float(), self.rows)
+
+    def shrink(self) -> None:
+        """Divide all that is added up between norms by `SHRINKAGE`, so that float16 can hold it; what comes out is the same.
+
+        The norms divide by it again. Where a feed-forward layer's inner states are large too, they get a part of it.
+        """
+        with torch.no_grad():
+            self.shared.weight /= SHRINKAGE
+            for module in self.modules():
+                if isinstance(module, (SelfAttention, SelfStep, CrossStep)):
+                    module.o.weight /= SHRINKAGE
+                elif isinstance(module, FeedForward):
+                    inner = module.wi_1 if module.gated else module.wi  # the gate's GELU is not linear, nor is it large
+                    inner.weight /= INNER_SHRINKAGE
+                    module.wo.weight /= SHRINKAGE / INNER_SHRINKAGE
+                elif isinstance(module, Norm):
+                    module.epsilon /= SHRINKAGE**2
 
 
 def _hidden(mask: torch.Tensor) -> torch.Tensor:

@@ -147,6 +147,24 @@ def test_reduced_precision_is_close(t5_folder: Path) -> None:
     assert 0 < np.abs(a - b).max() < 0.05 * np.ptp(a)
 
 
+def test_a_shrunken_network_says_the_same(tmp_path: Path, save_t5_model: Save) -> None:
+    for made in ({}, UNTIED):
+        model = open_reranker(f"monot5:{save_t5_model(tmp_path / str(len(made)), **made)}")
+        before = model.score_pairs(QUERIES, PASSAGES).scores
+        ids = torch.tensor([[7, 9, 8, 1]])
+        sizes = []
+
+        def note(_: object, given: tuple[torch.Tensor, ...], sizes: list[float] = sizes) -> None:
+            sizes.append(given[0].abs().max().item())
+
+        model.network.encoder.final_layer_norm.register_forward_pre_hook(note)
+        model(ids)
+        model.network.shrink()
+        model(ids)
+        assert sizes[1] == pytest.approx(sizes[0] / 128)
+        np.testing.assert_allclose(model.score_pairs(QUERIES, PASSAGES).scores, before, atol=1e-6)
+
+
 def test_words_are_found_by_id_by_name_or_told(tmp_path: Path, save_t5_model: Save) -> None:
     english = save_t5_model(tmp_path / "t5", words={6136: "▁false", 1176: "▁true", 20: "▁no", 30: "▁yes"})
     known, told = open_reranker(f"monot5:{english}"), open_reranker(f"monot5:{english}?targets=no/yes")
@@ -209,7 +227,8 @@ def test_a_missing_weight_is_named(tmp_path: Path, save_t5_model: Save, name: st
 
 def configured(folder: Path, **changes: object) -> Path:
     config = json.loads((folder / "config.json").read_text()) | changes
-    (folder / "config.json").write_text(json.dumps(config))
+    kept = {name: value for name, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(kept))
     return folder
 
 
@@ -219,6 +238,15 @@ def test_an_output_matrix_of_its_own_must_be_there(tmp_path: Path, save_t5_model
     open_reranker(f"monot5:{folder}")  # transformers 5 writes that all are tied
     with pytest.raises(ModelError, match=r"lm_head\.weight"):
         open_reranker(f"monot5:{configured(folder, tie_word_embeddings=False)}")
+
+
+def test_configurations_of_older_transformers_are_read(tmp_path: Path, save_t5_model: Save) -> None:
+    """There only ``tie_word_embeddings`` says whether the state is scaled before the output matrix."""
+    for kind, changes in (("t5", {}), ("v1.1", UNTIED)):
+        folder = save_t5_model(tmp_path / kind, **changes)
+        expected = open_reranker(f"monot5:{folder}").score_pairs(QUERIES, PASSAGES).scores
+        configured(folder, scale_decoder_outputs=None, tie_word_embeddings=not changes)
+        np.testing.assert_array_equal(open_reranker(f"monot5:{folder}").score_pairs(QUERIES, PASSAGES).scores, expected)
 
 
 def test_released_folders_are_read(tmp_path: Path, save_t5_model: Save) -> None:
@@ -241,10 +269,11 @@ def test_released_folders_are_read(tmp_path: Path, save_t5_model: Save) -> None:
             (folder / "pytorch_model.bin").unlink()
             index = {name: f"pytorch_model-{i % 2}.bin" for i, name in enumerate(names)}
             (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": index}))
-        config = json.loads((folder / "config.json").read_text())
-        config = {name: value for name, value in config.items() if name not in ("scale_decoder_outputs", "dtype")}
-        (folder / "config.json").write_text(json.dumps(config))
-        found = open_reranker(f"monot5:{folder}").score_pairs(QUERIES, PASSAGES).scores
+        found = (
+            open_reranker(f"monot5:{configured(folder, scale_decoder_outputs=None, dtype=None)}")
+            .score_pairs(QUERIES, PASSAGES)
+            .scores
+        )
         np.testing.assert_array_equal(found, expected)
 
 
