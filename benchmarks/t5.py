@@ -1,13 +1,13 @@
 """monoT5 against a plain loop over transformers: same pairs, same weights, in turns.
 
-    python -m benchmarks.t5 CORPUS --topics TOPICS [--run RUN] [--geometry small] [--queries 2] [--depth 100] [--rounds 3]
+    python -m benchmarks.t5 CORPUS --topics TOPICS [--run RUN] [--geometry small] [--queries 2] [--depth 100] [--device cpu]
 
 CORPUS and TOPICS are anything that `tamis index` and `tamis search` read; without RUN the pairs are those of BM25. The weights
 are random, from a seed, in the sizes of t5-small or t5-base, and the vocabulary has T5's size and is made of the words of the
 corpus: what is measured does not depend on either, but their rankings are no one's. The loop is what one writes first: batches of
 32 prompts in the order they come, padded to their longest, one forward pass of the whole model with the start token for the
-decoder, the logits of two words out of all; in float32. All sides use `--threads` threads. Beside the rates stands what share the
-encoder's operations reach of the rate at which this machine multiplies float32 matrices.
+decoder, the logits of two words out of all; in float32. All sides use `--threads` threads, or a device. Beside the rates stands
+what share the encoder's operations reach of the rate at which it multiplies large float32 matrices.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def make_model(folder: Path, texts: list[str], geometry: str) -> Path:
     return folder
 
 
-def plain_loop(folder: Path) -> Callable[[list[tuple[str, Passage]]], np.ndarray[Any, Any]]:
+def plain_loop(folder: Path, device: str) -> Callable[[list[tuple[str, Passage]]], np.ndarray[Any, Any]]:
     """The peer: log P(true) of each pair."""
     import torch
     from transformers import AutoTokenizer, T5ForConditionalGeneration
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = T5ForConditionalGeneration.from_pretrained(folder).eval()
+    model = T5ForConditionalGeneration.from_pretrained(folder).eval().to(device)
     targets = [T5_TARGETS["false"], T5_TARGETS["true"]]
 
     def score(pairs: list[tuple[str, Passage]]) -> np.ndarray[Any, Any]:
@@ -78,10 +78,11 @@ def plain_loop(folder: Path) -> Callable[[list[tuple[str, Passage]]], np.ndarray
         for first in range(0, len(pairs), BATCH):
             prompts = [TEMPLATE.format(query=q, document=p.joined) for q, p in pairs[first : first + BATCH]]
             given = tokenizer(prompts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
-            start = torch.full((len(prompts), 1), model.config.decoder_start_token_id)
+            given = given.to(device)
+            start = torch.full((len(prompts), 1), model.config.decoder_start_token_id, device=device)
             with torch.no_grad():
                 logits = model(**given, decoder_input_ids=start).logits[:, 0, targets]
-            found.append(torch.log_softmax(logits, -1)[:, 1].numpy())
+            found.append(torch.log_softmax(logits, -1)[:, 1].cpu().numpy())
         return np.concatenate(found)
 
     return score
@@ -94,6 +95,22 @@ def multiplications(geometry: dict[str, int], lengths: np.ndarray[Any, Any]) -> 
     return float(layers * (dense * lengths + 4 * width * lengths.astype(float) ** 2).sum())
 
 
+def device_rate(device: str) -> float:
+    """Float32 operations a second of large matrix products on a device, the best of many."""
+    import torch
+
+    if device == "cpu":
+        return matrix_rate()
+    a = torch.rand(8192, 8192, device=device)
+
+    def multiply() -> None:
+        a @ a
+        torch.cuda.synchronize()
+
+    multiply()
+    return 2 * a.numel() * len(a) / min(timed(multiply)[0] for _ in range(20))
+
+
 def main() -> None:
     made = parser("monoT5 against a plain loop over transformers.", rounds=3)
     made.add_argument("corpus")
@@ -102,6 +119,7 @@ def main() -> None:
     made.add_argument("--geometry", choices=sorted(GEOMETRIES), default="small")
     made.add_argument("--queries", type=int, default=2)
     made.add_argument("--depth", type=int, default=100)
+    made.add_argument("--device", default="cpu", help="cpu, or cuda (default %(default)s)")
     given = made.parse_args()
     import torch
 
@@ -111,8 +129,11 @@ def main() -> None:
         pairs, counts = make_pairs(given, work)
         folder = make_model(work / f"t5-{given.geometry}", [p.joined for _, p in pairs], given.geometry)
         queries, passages = [query for query, _ in pairs], [passage for _, passage in pairs]
-        loop = plain_loop(folder)
-        ours = {name: open_reranker(f"monot5:{folder}?device=cpu&dtype={name}") for name in ("float32", "bfloat16")}
+        loop = plain_loop(folder, given.device)
+        ours = {
+            name: open_reranker(f"monot5:{folder}?device={given.device}&dtype={name}")
+            for name in ("float32", "bfloat16", *(["float16"] if given.device != "cpu" else []))
+        }
         sides: dict[str, Callable[[], Any]] = {
             PEER: lambda: loop(pairs),
             **{
@@ -133,7 +154,7 @@ def main() -> None:
         template = ours["float32"].template
         inputs = template.inputs({"query": queries, "document": [p.joined for p in passages]})
         lengths = np.array([len(ids) for ids in inputs.ids])
-        operations, peak = multiplications(geometry, lengths), matrix_rate()
+        operations, peak = multiplications(geometry, lengths), device_rate(given.device)
     rows, figures = [], {}
     for name, found in seconds.items():
         ratio = median([a / b for a, b in zip(seconds[PEER], found, strict=True)])
@@ -152,7 +173,8 @@ def main() -> None:
     columns = ["", "pairs/s", "ratio", "top-10 overlap", "Kendall tau", "of matrix rate"]
     text = (
         f"t5-{given.geometry}: {len(pairs)} pairs of {len(counts)} queries, {lengths.mean():.0f} tokens on average (the longest "
-        f"{lengths.max()}), {given.threads} threads, medians of {given.rounds} rounds; matrices: {peak / 1e9:.0f} GFLOP/s\n\n"
+        f"{lengths.max()}), {given.device}, {given.threads} threads, medians of {given.rounds} rounds; "
+        f"matrices: {peak / 1e9:.0f} GFLOP/s\n\n"
         f"{markdown(columns, rows)}\n\n{machine()}"
     )
     report(text, {"pairs": len(pairs), "matrix_gflops": peak / 1e9, **figures}, given.json)
