@@ -105,9 +105,9 @@ class DuoT5(T5Scorer):
             chosen = wanted[chunks.span]
             query, first, second = zip(*(distinct[i] for i in chosen.tolist()), strict=True)
             inputs = self.template.inputs({"query": query, "document0": first, "document1": second})
-            found[chosen] = self.log_odds(inputs)
+            found[chosen] = self.log_odds(inputs, tick)
             truncated += inputs.truncated
-            tick(int(repeats[chosen].sum()))
+            tick(int(repeats[chosen].sum()) - len(chosen))
             if self.cache is not None:
                 self.cache.put({keys[i]: float(found[i]) for i in chosen.tolist()})
         if counts is not None:

@@ -64,13 +64,15 @@ class Template:
         for row in zip(*columns, strict=True):
             kept = self._kept([len(part) for part in row])
             truncated += any(size < len(part) for size, part in zip(kept, row, strict=True))
-            prompt = [*self._begin, *self._marks[0]]
-            for part, size, mark in zip(row, kept, self._marks[1:], strict=True):
-                prompt += part[:size]
-                prompt += mark
-            prompt += self._end
-            ids.append(prompt)
+            ids.append(self._put_together([part[:size] for part, size in zip(row, kept, strict=True)]))
         return Inputs(ids, truncated=truncated)
+
+    def _put_together(self, parts: Sequence[list[int]]) -> list[int]:
+        found = [*self._begin, *self._marks[0]]
+        for part, mark in zip(parts, self._marks[1:], strict=True):
+            found += part
+            found += mark
+        return found + self._end
 
     def _kept(self, lengths: Sequence[int]) -> Sequence[int]:
         """Return how many tokens of each field are kept."""
@@ -90,9 +92,8 @@ class Template:
 
     def _require_apart(self) -> None:
         for probe in _PROBES:
-            whole = self.tokenizer.bare([_FIELD.sub(probe, self.text)])[0]
-            (apart,) = self.inputs({name: [probe] for name in self._fields}).ids
-            if self._room >= len(whole) and [*self._begin, *whole, *self._end] != apart:
+            whole, part = self.tokenizer.bare([_FIELD.sub(probe, self.text), probe])
+            if self._put_together([part] * len(self._fields)) != [*self._begin, *whole, *self._end]:
                 raise ModelError(
                     "the tokenizer joins words across white space, or depends on what stands before them: a prompt cannot be put "
                     "together from the tokens of its parts"

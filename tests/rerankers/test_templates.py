@@ -38,6 +38,36 @@ def test_tokens_are_those_of_the_whole(tokenizer: Tokenizer, query: str, first: 
         assert found.truncated == 0
 
 
+def test_a_folder_may_hold_sentencepieces_own_file_only(tmp_path: Path) -> None:
+    """As castorini's do; the tokens are SentencePiece's own of the whole prompt."""
+    pieces = pytest.importorskip("sentencepiece")
+    lines = [" ".join([*("Query: Document: Relevant: " + LONG).split()[i % 7 :]]) for i in range(200)]
+    (tmp_path / "texts").write_text("\n".join(lines))
+    pieces.SentencePieceTrainer.train(
+        input=str(tmp_path / "texts"),
+        model_prefix=str(tmp_path / "spiece"),
+        vocab_size=100,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (tmp_path / "config.json").write_text('{"model_type": "t5", "pad_token_id": 0}')
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer"}')
+    template = Template(MONO, Tokenizer(tmp_path), 512)
+    own = pieces.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
+    for query, document in (
+        ("what is a drum", "the  cook passé ﬁne 12\n\tsoup."),
+        ("", LONG),
+        ("soup", ""),
+        (" a ", " "),
+    ):
+        (ids,) = template.inputs({"query": [query], "document": [document]}).ids
+        assert list(ids) == [*own.encode(MONO.format(query=query, document=document)), 1]
+
+
 def test_there_is_no_space_at_the_end(tokenizer: Tokenizer) -> None:
     (ids,) = Template(MONO, tokenizer, 512).inputs({"query": ["drum"], "document": ["soup"]}).ids
     tokens = [tokenizer.raw.id_to_token(i) for i in ids]
