@@ -21,7 +21,7 @@ class Matrix(nn.Linear):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
-        self.packed: tuple[object, torch.Tensor] | None = None
+        self.packed: tuple[object, torch.Tensor, list[torch.Tensor]] | None = None
 
 
 def product(x: torch.Tensor, *matrices: Matrix, relu: bool = False) -> torch.Tensor:
@@ -40,13 +40,13 @@ def product(x: torch.Tensor, *matrices: Matrix, relu: bool = False) -> torch.Ten
         parts = [matrix(x) for matrix in matrices]
         y = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
         return torch.relu(y) if relu else y
-    weights = [matrix.weight for matrix in matrices]
+    weights = [matrix.weight.detach() for matrix in matrices]
     key = dtype, *((weight.data_ptr(), weight._version) for weight in weights)  # noqa: SLF001 - grows when it is changed
     held = matrices[0].packed
     if held is None or held[0] != key:
         joined = weights[0] if len(weights) == 1 else torch.cat(weights)
-        held = key, torch.ops.mkldnn._reorder_linear_weight(joined.detach().to(dtype), _BATCH)  # noqa: SLF001
-        matrices[0].packed = held
+        held = key, torch.ops.mkldnn._reorder_linear_weight(joined.to(dtype), _BATCH), weights  # noqa: SLF001
+        matrices[0].packed = held  # with the weights, whose memory no others may take while it is known by its place
     multiply = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - there is no public name
     found: torch.Tensor = multiply(x.to(dtype), held[1], None, "relu" if relu else "none", [], "")
     return found
