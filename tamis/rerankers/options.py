@@ -10,6 +10,7 @@ from tamis.families import option
 BACKENDS = ("torch", "onnx")
 
 
+TRUNCATIONS = ("document", "pygaggle")
 AGGREGATIONS = ("sym-sum", "sum", "sym-log", "log", "binary", "max", "min", "rank-llm", "pyterrier")
 
 
@@ -55,6 +56,12 @@ class T5Options(NumericOptions):
     """Model options of the families over T5."""
 
     max_length: int | None = option(None, "tokens that are read of a prompt; 512 if none", scope="model", ge=32)
+    truncation: str = option(
+        "document",
+        "what is cut of too long a prompt: documents, or as pygaggle does its end, and with it the question",
+        scope="model",
+        choices=TRUNCATIONS,
+    )
     targets: str | None = option(
         None,
         "words that the model answers with, NEGATIVE/POSITIVE; those known of the checkpoint if none",

@@ -130,7 +130,13 @@ FindTargets = Callable[[Tokenizer, Path], tuple[int, int]]
 
 
 def load_parts(
-    address: Address, options: NumericOptions, template: str, max_length: int | None, find_targets: FindTargets
+    address: Address,
+    options: NumericOptions,
+    template: str,
+    max_length: int | None,
+    find_targets: FindTargets,
+    *,
+    cut_end: bool = False,
 ) -> tuple[ModelIdentity, Numerics, T5, Template]:
     """Load what a `T5Scorer` is made of.
 
@@ -140,6 +146,7 @@ def load_parts(
         template: of its prompts.
         max_length: tokens of a prompt; None: `MAX_LENGTH`.
         find_targets: see `FindTargets`.
+        cut_end: see `Template`.
 
     Raises:
         MissingResourceError: there is no such checkpoint.
@@ -148,7 +155,7 @@ def load_parts(
     folder = find_checkpoint(address.id, address.revision)
     numerics = Numerics.of(options.device, options.dtype)
     tokenizer = Tokenizer(folder)
-    prompts = Template(template, tokenizer, max_length or MAX_LENGTH)
+    prompts = Template(template, tokenizer, max_length or MAX_LENGTH, cut_end=cut_end)
     targets = find_targets(tokenizer, folder)
     identity = make_identity(
         address,
@@ -157,6 +164,7 @@ def load_parts(
         VERSION,
         template=template,
         max_length=prompts.max_length,
+        cut_end=cut_end,
         targets=list(targets),
     )
     network = load_network(folder, targets)
@@ -168,11 +176,12 @@ def load_parts(
 def load_ranker(address: Address, options: T5Options, template: str) -> tuple[ModelIdentity, Numerics, T5, Template]:
     """Load what a reranker is made of: see `load_parts`, and of the words the head of this file."""
     words = options.targets or RELEASED.get(address.id)
-    if words is None:
-        return load_parts(address, options, template, options.max_length, t5_targets)
-    return load_parts(
-        address, options, template, options.max_length, lambda tokenizer, _: ids_of_words(tokenizer, words)
-    )
+
+    def find_targets(tokenizer: Tokenizer, folder: Path) -> tuple[int, int]:
+        return t5_targets(tokenizer, folder) if words is None else ids_of_words(tokenizer, words)
+
+    cut_end = options.truncation == "pygaggle"
+    return load_parts(address, options, template, options.max_length, find_targets, cut_end=cut_end)
 
 
 def ids_of_words(tokenizer: Tokenizer, words: str) -> tuple[int, int]:

@@ -31,13 +31,14 @@ class Template:
         text: fixed words and fields in braces, apart by spaces. The field ``query`` is the query; one or two more are documents.
         tokenizer: the model's.
         max_length: tokens of a prompt, special tokens counted.
+        cut_end: whether too long a prompt loses its end, whatever stands there, as in pygaggle; else its documents theirs.
 
     Raises:
         ModelError: there is no room for documents, or the tokenizer joins words across white space.
     """
 
-    def __init__(self, text: str, tokenizer: Tokenizer, max_length: int) -> None:
-        self.text, self.tokenizer, self.max_length = text, tokenizer, max_length
+    def __init__(self, text: str, tokenizer: Tokenizer, max_length: int, *, cut_end: bool = False) -> None:
+        self.text, self.tokenizer, self.max_length, self.cut_end = text, tokenizer, max_length, cut_end
         parts = _FIELD.split(text)
         self._fields = parts[1::2]
         self._documents = [name for name in self._fields if name != QUERY]
@@ -62,9 +63,13 @@ class Template:
         columns = [self._tokens(texts[name]) for name in self._fields]
         ids, truncated = [], 0
         for row in zip(*columns, strict=True):
-            kept = self._kept([len(part) for part in row])
-            truncated += any(size < len(part) for size, part in zip(kept, row, strict=True))
-            ids.append(self._put_together([part[:size] for part, size in zip(row, kept, strict=True)]))
+            lengths = [len(part) for part in row]
+            truncated += sum(lengths) > self._room
+            parts = [part[:size] for part, size in zip(row, self._kept(lengths), strict=True)]
+            prompt = self._put_together(parts)
+            if len(prompt) > self.max_length:
+                prompt = prompt[: self.max_length - len(self._end)] + self._end
+            ids.append(prompt)
         return Inputs(ids, truncated=truncated)
 
     def _put_together(self, parts: Sequence[list[int]]) -> list[int]:
@@ -76,7 +81,7 @@ class Template:
 
     def _kept(self, lengths: Sequence[int]) -> Sequence[int]:
         """Return how many tokens of each field are kept."""
-        if sum(lengths) <= self._room:
+        if sum(lengths) <= self._room or self.cut_end:
             return lengths
         sizes = dict(zip(self._fields, lengths, strict=True))
         wanted = sum(sizes[name] for name in self._documents)

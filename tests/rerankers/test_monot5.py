@@ -119,6 +119,16 @@ def test_too_long_a_document_is_cut_and_counted(t5_folder: Path) -> None:
     assert model.tokens == 40 + 7 + 2
 
 
+def test_a_prompt_can_be_cut_as_pygaggle_cuts_it(t5_folder: Path) -> None:
+    own, theirs = (open_reranker(f"monot5:{t5_folder}?max_length=40{more}") for more in ("", "&truncation=pygaggle"))
+    passages = [Passage("", LONG), Passage("", "drum")]
+    a, b = (model.score_pairs(["soup", "soup"], passages) for model in (own, theirs))
+    assert a.truncated == b.truncated == 1
+    assert abs(a.scores[0] - b.scores[0]) > 1e-4
+    assert a.scores[1] == pytest.approx(b.scores[1], abs=1e-6)
+    assert own.identity.fingerprint != theirs.identity.fingerprint
+
+
 def test_a_document_of_20000_words(t5_folder: Path) -> None:
     model = open_reranker(f"monot5:{t5_folder}")
     found = model.score_pairs(["soup"], [Passage("", "drum " * 20000)])

@@ -102,6 +102,18 @@ def test_a_query_leaves_the_document_something(tokenizer: Tokenizer) -> None:
     assert parts(tokenizer, list(ids), "▁Query", "▁Document", "▁Relevant") == [56, 1]
 
 
+def test_pygaggles_way_is_to_cut_the_end(tokenizer: Tokenizer, t5_folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    theirs = AutoTokenizer.from_pretrained(t5_folder)
+    template = Template(MONO, tokenizer, 40, cut_end=True)
+    pairs = [("what is a drum", LONG), (LONG, "soup"), ("soup", "milk")]
+    found = template.inputs({"query": [query for query, _ in pairs], "document": [text for _, text in pairs]})
+    prompts = [MONO.format(query=query, document=text) for query, text in pairs]
+    assert [list(ids) for ids in found.ids] == theirs(prompts, truncation=True, max_length=40).input_ids
+    assert found.truncated == 2
+
+
 def test_two_documents_share_the_room(tokenizer: Tokenizer) -> None:
     template = Template(DUO, tokenizer, 65)
     asked = [("soup", LONG, LONG), ("soup", LONG, "soup"), ("soup", "soup", LONG)]
