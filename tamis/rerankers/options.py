@@ -10,8 +10,20 @@ from tamis.families import option
 BACKENDS = ("torch", "onnx")
 
 
+TRUNCATIONS = ("document", "pygaggle")
+AGGREGATIONS = ("sym-sum", "sum", "sym-log", "log", "binary", "max", "min", "rank-llm", "pyterrier")
+
+
 @dataclass(frozen=True)
-class RerankOptions:
+class CostOptions:
+    """Search options of models whose pairs of texts are scored in batches and kept."""
+
+    batch_tokens: int | None = option(None, "tokens of a batch, with padding; what suits the device if none", ge=1)
+    cache: bool = option(True, "whether scores are kept on disk and taken from there")
+
+
+@dataclass(frozen=True)
+class RerankOptions(CostOptions):
     """Search options of every model that scores pairs; none of them changes what the model says of a pair."""
 
     windows: str | None = option(
@@ -21,9 +33,7 @@ class RerankOptions:
         "max", "a document's score from its windows': first, max, sum, mean, or top:N, a mean of the best"
     )
     max_windows: int | None = option(None, "windows that a document has at most, first and last among them", ge=2)
-    batch_tokens: int | None = option(None, "tokens of a batch, with padding; what suits the device if none", ge=1)
     deadline: float | None = option(None, "seconds a batch of queries may take; then the best so far", gt=0)
-    cache: bool = option(True, "whether scores are kept on disk and taken from there")
 
 
 @dataclass(frozen=True)
@@ -39,3 +49,29 @@ class CrossOptions(NumericOptions):
     )
     prompt: str | None = option(None, "what is put before a query", scope="model")
     backend: str = option("torch", "what runs the model", scope="model", choices=BACKENDS)
+
+
+@dataclass(frozen=True)
+class T5Options(NumericOptions):
+    """Model options of the families over T5."""
+
+    max_length: int | None = option(None, "tokens that are read of a prompt; 512 if none", scope="model", ge=32)
+    truncation: str = option(
+        "document",
+        "what is cut of too long a prompt: documents, or as pygaggle does its end, and with it the question",
+        scope="model",
+        choices=TRUNCATIONS,
+    )
+    targets: str | None = option(
+        None,
+        "words that the model answers with, NEGATIVE/POSITIVE; those known of the checkpoint if none",
+        scope="model",
+    )
+
+
+@dataclass(frozen=True)
+class DuoOptions(CostOptions):
+    """Search options of ``duot5``: what is made of its comparisons."""
+
+    compared: int = option(50, "candidates that are compared, the first; the rest follows below in its old order", ge=2)
+    aggregation: str = option("sym-sum", "how comparisons with the others become a score", choices=AGGREGATIONS)

@@ -283,7 +283,7 @@ class PairReranker:
         self.usage.cached += total - len(wanted)
         if total > len(wanted):
             listener(Advanced(self.name, total - len(wanted)))
-        chunks = _Chunks(len(wanted), self._clock, limit)
+        chunks = Chunks(len(wanted), self._clock, limit)
         while chunks.more():
             chosen = wanted[chunks.span]
             scores[chosen] = self._chunk(work, chosen, lambda count: listener(Advanced(self.name, count)))
@@ -308,7 +308,7 @@ class PairReranker:
         return scores
 
 
-class _Chunks:
+class Chunks:
     """How much is scored at a time: what takes a while, and under a deadline ever less towards its end.
 
     Args:

@@ -1,0 +1,1 @@
+"""Pruning: passages that no query will want leave the index."""
