@@ -42,6 +42,7 @@ _BUILTIN: dict[str, str] = {
     "dpr": "tamis.retrievers.dense:DPR",
     "dse": "tamis.retrievers.pairs:DSE",
     "duot5": "tamis.rerankers.family:DuoT5",
+    "fit5": "tamis.rerankers.family:FiT5",
     "firstp": "tamis.retrievers.passages:FirstP",
     "impacts": "tamis.retrievers.sparse:Impacts",
     "maxp": "tamis.retrievers.passages:MaxP",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from tamis.errors import UsageError
 from tamis.families import Address, scoped_address
 from tamis.rerankers.lists import ListOptions, ListReranker
-from tamis.rerankers.options import CrossOptions, DuoOptions, RerankOptions, T5Options
+from tamis.rerankers.options import CrossOptions, DuoOptions, FiT5Options, RerankOptions, T5Options
 from tamis.rerankers.stage import PairReranker
 from tamis.stages import PartSource
 
@@ -97,3 +97,16 @@ class DuoT5(ListFamily):
     summary = "duoT5: T5 asked which of two documents is the more relevant, for all pairs of a query's first candidates"
     Options = _DuoT5Options
     checkpoints = ("castorini/duot5-base-msmarco-10k", "castorini/duot5-3b-msmarco-10k")
+
+
+@dataclass(frozen=True)
+class _FiT5Options(ListOptions, FiT5Options):
+    """Options of ``fit5``."""
+
+
+class FiT5(ListFamily):
+    """The ``fit5`` family."""
+
+    summary = "FiT5: T5 that reads each candidate with its score so far, and all of a query's candidates together"
+    Options = _FiT5Options
+    checkpoints = ("OpenMatch/FiT5-msmarco",)

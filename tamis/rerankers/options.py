@@ -75,3 +75,31 @@ class DuoOptions(CostOptions):
 
     compared: int = option(50, "candidates that are compared, the first; the rest follows below in its old order", ge=2)
     aggregation: str = option("sym-sum", "how comparisons with the others become a score", choices=AGGREGATIONS)
+
+
+SHOWN_SCORES = ("list", "global", "none")
+
+
+@dataclass(frozen=True)
+class FiT5Options(NumericOptions):
+    """Model options of ``fit5``."""
+
+    score: str = option(
+        "list",
+        "range of the scores shown: the list's own, one for all (score_min to score_max), or none is shown",
+        scope="model",
+        choices=SHOWN_SCORES,
+    )
+    score_min: float | None = option(None, "with score=global, what is shown as 0; 165 as released", scope="model")
+    score_max: float | None = option(None, "with score=global, what is shown as 100; 190 as released", scope="model")
+    max_length: int | None = option(None, "tokens that are read of a prompt; 200 if none", scope="model", ge=32)
+    truncation: str = option(
+        "document",
+        "what is cut of too long a prompt: documents, or as released its end",
+        scope="model",
+        choices=("document", "end"),
+    )
+    dummies: int | None = option(None, "candidates that a list is filled up to; 100 as released", scope="model", ge=1)
+    base: str = option(
+        "google-t5/t5-base", "configuration and tokenizer of a checkpoint that comes without", scope="model"
+    )

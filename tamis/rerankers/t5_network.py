@@ -221,7 +221,7 @@ class FeedForward(nn.Module):
         return product(functional.gelu(gate, approximate="tanh") * value, self.wo)
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     """A part of a block: a norm before it, under the name that checkpoints give the part."""
 
     def __init__(self, geometry: Geometry, name: str, part: nn.Module) -> None:
@@ -265,8 +265,8 @@ class T5(nn.Module):
             geometry,
             [
                 _Block(
-                    _Layer(geometry, "SelfAttention", SelfAttention(geometry, first=i == 0)),
-                    _Layer(geometry, "DenseReluDense", FeedForward(geometry)),
+                    Layer(geometry, "SelfAttention", SelfAttention(geometry, first=i == 0)),
+                    Layer(geometry, "DenseReluDense", FeedForward(geometry)),
                 )
                 for i in range(geometry.layers)
             ],
@@ -275,24 +275,35 @@ class T5(nn.Module):
             geometry,
             [
                 _Block(
-                    _Layer(geometry, "SelfAttention", SelfStep(geometry)),
-                    _Layer(geometry, "EncDecAttention", CrossStep(geometry)),
-                    _Layer(geometry, "DenseReluDense", FeedForward(geometry)),
+                    Layer(geometry, "SelfAttention", SelfStep(geometry)),
+                    Layer(geometry, "EncDecAttention", CrossStep(geometry)),
+                    Layer(geometry, "DenseReluDense", FeedForward(geometry)),
                 )
                 for _ in range(geometry.decoder_layers)
             ],
         )
         self.rows = nn.Parameter(torch.empty(targets, geometry.width))
 
+    def begin(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the encoder begins with, and what it adds to the logits of attention; arguments as of `forward`.
+
+        Returns:
+            Float32 [texts, tokens, width]; float32 [texts or 1, heads, tokens, tokens].
+        """
+        bias: torch.Tensor = self.encoder.block[0].layer[0].SelfAttention.bias(ids.shape[1])  # type: ignore[index, union-attr]
+        return self.shared(ids), bias if mask is None else bias + hidden(mask)[:, None, None]
+
+    def layer(self, number: int, states: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Return what a layer of the encoder makes of states."""
+        attention, forward = self.encoder.block[number].layer  # type: ignore[misc]
+        found: torch.Tensor = forward(attention(states, bias))
+        return found
+
     def encode(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Return the encoder's states of a padded batch: float32 [texts, tokens, width]; arguments as of `forward`."""
-        bias = self.encoder.block[0].layer[0].SelfAttention.bias(ids.shape[1])  # type: ignore[index, union-attr]
-        if mask is not None:
-            bias = bias + _hidden(mask)[:, None, None]
-        states = self.shared(ids)
-        for block in self.encoder.block:
-            attention, forward = block.layer  # type: ignore[misc]
-            states = forward(attention(states, bias))
+        states, bias = self.begin(ids, mask)
+        for number in range(self.geometry.layers):
+            states = self.layer(number, states, bias)
         found: torch.Tensor = self.encoder.final_layer_norm(states)
         return found
 
@@ -309,13 +320,16 @@ class T5(nn.Module):
         Returns:
             float32 [texts, targets].
         """
-        states = self.encode(ids, mask)
-        hidden = None if mask is None else _hidden(mask)[:, None]
-        start = torch.full((len(ids),), self.geometry.start, device=ids.device)
+        return self.answer(self.encode(ids, mask), mask)
+
+    def answer(self, states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the logits of the target words, of the encoder's states; else as `forward`."""
+        unseen = None if mask is None else hidden(mask)[:, None]
+        start = torch.full((len(states),), self.geometry.start, device=states.device)
         x = self.shared(start)
         for block in self.decoder.block:
             own, cross, forward = block.layer  # type: ignore[misc]
-            x = forward(cross(own(x), states, hidden))
+            x = forward(cross(own(x), states, unseen))
         x = self.decoder.final_layer_norm(x)
         if self.geometry.scaled:
             x = x * self.geometry.width**-0.5
@@ -340,6 +354,6 @@ class T5(nn.Module):
                     module.epsilon /= SHRINKAGE**2
 
 
-def _hidden(mask: torch.Tensor) -> torch.Tensor:
+def hidden(mask: torch.Tensor) -> torch.Tensor:
     """Return what is added to the logits of a batch's places: 0, or where there is no token the least float32."""
     return torch.zeros(mask.shape, device=mask.device).masked_fill_(mask == 0, torch.finfo(torch.float32).min)

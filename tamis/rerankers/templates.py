@@ -32,16 +32,19 @@ class Template:
         tokenizer: the model's.
         max_length: tokens of a prompt, special tokens counted.
         cut_end: whether too long a prompt loses its end, whatever stands there, as in pygaggle; else its documents theirs.
+        whole: fields of a few tokens that are neither query nor document, and never cut.
 
     Raises:
         ModelError: there is no room for documents, or the tokenizer joins words across white space.
     """
 
-    def __init__(self, text: str, tokenizer: Tokenizer, max_length: int, *, cut_end: bool = False) -> None:
+    def __init__(
+        self, text: str, tokenizer: Tokenizer, max_length: int, *, cut_end: bool = False, whole: Sequence[str] = ()
+    ) -> None:
         self.text, self.tokenizer, self.max_length, self.cut_end = text, tokenizer, max_length, cut_end
         parts = _FIELD.split(text)
         self._fields = parts[1::2]
-        self._documents = [name for name in self._fields if name != QUERY]
+        self._documents = [name for name in self._fields if name != QUERY and name not in whole]
         self._marks = tokenizer.bare(parts[::2])
         self._begin, self._end = _special(tokenizer)
         self._room = max_length - sum(map(len, (*self._marks, self._begin, self._end)))
@@ -85,10 +88,11 @@ class Template:
             return lengths
         sizes = dict(zip(self._fields, lengths, strict=True))
         wanted = sum(sizes[name] for name in self._documents)
-        query = min(sizes.get(QUERY, 0), self._room - min(wanted, LEAST, self._room // 2))
+        room = self._room - sum(lengths) + wanted + sizes.get(QUERY, 0)  # what the whole fields leave
+        query = min(sizes.get(QUERY, 0), room - min(wanted, LEAST, room // 2))
         first, *others = (sizes[name] for name in self._documents)
-        cut = fit(first, sum(others), self._room - query)
-        return [query if name == QUERY else cut[self._documents.index(name)] for name in self._fields]
+        kept = sizes | dict(zip(self._documents, fit(first, sum(others), room - query), strict=False)) | {QUERY: query}
+        return [kept[name] for name in self._fields]
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         distinct = list(dict.fromkeys(texts))
