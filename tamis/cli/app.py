@@ -28,6 +28,7 @@ COMMANDS = {
     "compact": "Rewrite an index without its deleted rows.",
     "add-part": "Encode an index's documents with a model, as a part of it.",
     "drop-part": "Take an encoded part out of an index.",
+    "quality": "Score the passages of an index by how likely any query wants them.",
     "search": "Search an index: one query as a table, or a topics file as a run.",
     "explain": "Show where a document stands after each stage of a pipeline, and why.",
     "rerank": "Re-score the first candidates of a run with a model.",

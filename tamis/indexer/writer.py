@@ -31,7 +31,7 @@ from tamis.indexer.compaction import compacted_segments
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import EncodedEntry, check_name, encoded_entries
 from tamis.indexer.encoded.job import EncodingJob, gather_shards
-from tamis.indexer.encoded.kinds import part_kind
+from tamis.indexer.encoded.kinds import model_opener, part_kind
 from tamis.indexer.garbage import clear_jobs, collect
 from tamis.indexer.jobs import Ingest
 from tamis.indexer.layout import (
@@ -329,9 +329,13 @@ class Writer:
         live = np.ones(store.manifest.rows, np.bool_) if store.live is None else store.live.copy()
         live[store.positions_of(deleted)] = False
         live = np.concatenate([live, np.ones(sum(entry.rows for entry in added), np.bool_)])
-        work = EncodingJob(self.folder, job, open_encoder=open_encoder, listener=self._listener)
         segments = (*self.manifest.segments, *added)
-        return {name: work.run(name, entry, segments, live) for name, entry in entries.items()}
+        brought = {}
+        for name, entry in entries.items():
+            opener = model_opener(entry.kind) or open_encoder
+            work = EncodingJob(self.folder, job, open_encoder=opener, listener=self._listener)
+            brought[name] = work.run(name, entry, segments, live)
+        return brought
 
     def _holds_just(self, identity: str) -> bool:
         """Whether adding this very corpus was the last change of the documents."""
