@@ -44,6 +44,7 @@ from tamis.indexer.layout import (
     SegmentEntry,
     publish_manifest,
 )
+from tamis.indexer.pruned import pruned_files
 from tamis.indexer.segment import describe_file
 
 STEPS = ("segments", "deletes", "lucene", "parts", "hashed", "published", "cleared")
@@ -61,6 +62,7 @@ class Change:
         source: an entry for the manifest's list of sources, or None.
         compacted: segments that replace all of the base's, when this is a compaction.
         parts: encoded parts by name, brought up to the segments, their files on the device.
+        pruned: the manifest's entry of what was pruned, if it changes, its files on the device.
     """
 
     segments: Sequence[tuple[SegmentEntry, Mapping[str, FileEntry]]] = ()
@@ -70,6 +72,7 @@ class Change:
     source: Mapping[str, Any] | None = None
     compacted: bool = False
     parts: Mapping[str, EncodedEntry] = field(default_factory=dict)
+    pruned: Mapping[str, Any] | None = None
 
 
 def commit(folder: Path, base: Manifest, change: Change, *, listener: Listener) -> Manifest:
@@ -99,7 +102,9 @@ def _commit(folder: Path, base: Manifest, change: Change, listener: Listener) ->
     listener(CommitStep("parts"))
     encoded_files = [name for entry in change.parts.values() for name in part_files(folder, entry)]
     lucene_names = [f"{LUCENE}/{file}" for file in lucene_files]
-    files = _describe(folder, base, change, kept, [*lucene_names, *shard_files, *encoded_files])
+    pruned = base.pruned if change.pruned is None else change.pruned
+    others = [*lucene_names, *shard_files, *encoded_files, *pruned_files(pruned)]
+    files = _describe(folder, base, change, kept, others)
     listener(CommitStep("hashed"))
     counts = dict(base.counts)
     for name, value in (change.counts or {}).items():
@@ -114,6 +119,7 @@ def _commit(folder: Path, base: Manifest, change: Change, listener: Listener) ->
         counts=counts,
         sources=(*base.sources, change.source) if change.source is not None else base.sources,
         files=files,
+        pruned=pruned,
     )
     check_counts(manifest, part)
     _warn_of_empty_fields(base, part, listener)

@@ -36,7 +36,7 @@ class ParentSpace:
 
     def rows(self, ids: Sequence[str]) -> Rows:
         """Return the first row of each document, -1 where it is not held."""
-        found: Rows = self._passages.rows([f"{doc_id}#0" for doc_id in ids])
+        found: Rows = self._passages.heads(ids)
         return found
 
 
