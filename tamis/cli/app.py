@@ -29,6 +29,8 @@ COMMANDS = {
     "add-part": "Encode an index's documents with a model, as a part of it.",
     "drop-part": "Take an encoded part out of an index.",
     "quality": "Score the passages of an index by how likely any query wants them.",
+    "prune": "Make a smaller index, without passages that no query will want.",
+    "restore": "Let pruned documents back into an index.",
     "search": "Search an index: one query as a table, or a topics file as a run.",
     "explain": "Show where a document stands after each stage of a pipeline, and why.",
     "rerank": "Re-score the first candidates of a run with a model.",
