@@ -74,8 +74,8 @@ def index(
 
     Example: tamis index beir/scifact -o scifact-index --keep-quality "itn>=q0.3"
     """
-    from tamis.cli.keep_quality import parse_keep
     from tamis.cli.corpora import open_source, report_added
+    from tamis.cli.keep_quality import parse_keep
     from tamis.cli.parts import add_parts, parse_part
     from tamis.engine import Index, make_settings
     from tamis.files import replace_folder

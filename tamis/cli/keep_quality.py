@@ -1,7 +1,7 @@
 """`tamis index --keep-quality`: documents of low quality left out before anything is encoded.
 
-The whole corpus is indexed without models first, which is cheap, and scored; the index is made by pruning that one. So a share can
-be told exactly, and what was left out is remembered as what `tamis prune` leaves out is.
+The whole corpus is indexed without models first, which is cheap, and scored; the index is made by pruning that one. So a share
+can be told exactly, and what was left out is remembered as what `tamis prune` leaves out is.
 """
 
 from __future__ import annotations
