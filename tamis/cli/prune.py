@@ -40,6 +40,14 @@ def prune(
     rows: Annotated[
         Path | None, typer.Option("--rows", metavar="FILE", help="Drop these ids, one a line; needs no model.")
     ] = None,
+    postings: Annotated[
+        str | None,
+        typer.Option(
+            "--postings",
+            metavar="METHOD",
+            help="Drop single postings of BM25 instead: carmel?k=10&epsilon=0.5, kl?share=0.5.",
+        ),
+    ] = None,
     certificate: Annotated[
         Path | None, typer.Option("--certificate", metavar="FILE", help="Drop what this certificate allows.")
     ] = None,
@@ -108,6 +116,7 @@ def prune(
         "--below": below,
         "--target-size": target_size,
         "--rows": rows,
+        "--postings": postings,
         "--certificate": certificate,
         "--certify": certify,
     }
@@ -115,6 +124,9 @@ def prune(
     target = parse_size(target_size) if target_size is not None else None
     if output is not None:
         check_output(output, overwrite=force)
+    if postings is not None and output is not None:
+        _prune_postings(session, index, output, postings, force=force, threads=threads)
+        return
     session.resumable = True
     with Index.open(index, threads=threads, listener=session.listener) as opened:
         chosen, level = quality, drop
@@ -161,6 +173,26 @@ def prune(
     _report(session, index, output, cut)
 
 
+def _prune_postings(
+    session: Session, index: Path, output: Path, method: str, *, force: bool, threads: int | None
+) -> None:
+    from tamis.cli.drawing import format_bytes
+    from tamis.engine import Index
+    from tamis.pruning.postings import prune_postings
+
+    with Index.open(index, threads=threads, listener=session.listener) as opened:
+        cut, share = prune_postings(
+            opened, output, method, overwrite=force, threads=threads or 2, listener=session.listener
+        )
+    session.artifacts["index"] = str(output)
+    session.resolved.update(index=cut.manifest.index, generation=cut.manifest.generation)
+    session.metrics.update(
+        postings_kept=share, bytes_before=dict(cut.before), bytes=dict(cut.after), seconds=round(cut.seconds, 3)
+    )
+    sizes = f"{format_bytes(cut.before['terms'])} before, {format_bytes(cut.after['terms'])} now"
+    session.note(f"{output}: {100 * share:.1f} % of the postings kept, {sizes}")
+
+
 def _check_asked(
     ways: dict[str, Any], output: Path | None, quality: str | None, topics: str | None, qrels: str | None
 ) -> None:
@@ -175,7 +207,7 @@ def _check_asked(
         raise UsageError(f"say in one way what is to go ({', '.join(ways)}): {said}")
     if output is None and given != ["--certify"]:
         raise UsageError("name the folder of the new index with -o: the index that is pruned stays as it is")
-    if quality is None and given[0] not in ("--rows", "--certificate"):
+    if quality is None and given[0] not in ("--rows", "--postings", "--certificate"):
         raise UsageError("name a quality model with --quality, such as itn; tamis quality INDEX lists them")
     if given == ["--certify"] and (topics is None or qrels is None):
         raise UsageError("--certify needs --topics and --qrels")

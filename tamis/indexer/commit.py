@@ -32,7 +32,7 @@ from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import NOT_ENCODED, EncodedEntry, encoded_entries
 from tamis.indexer.encoded.job import part_files
 from tamis.indexer.garbage import collect
-from tamis.indexer.impact.shard import FILES
+from tamis.indexer.impact.shard import shard_files
 from tamis.indexer.layout import (
     DELETES,
     LUCENE,
@@ -231,8 +231,9 @@ def _export_terms(
         return {}, []
     sync_folder(folder / PARTS)
     sync_folder(folder)
+    files = [f"{PARTS}/{identity}/{shard.id}/{file}" for shard in shards for file in shard_files(place / shard.id)]
     entry = {"kind": "impact", "id": identity, "fields": fields, "shards": [shard.to_json() for shard in shards]}
-    return {TERMS_PART: entry}, [f"{PARTS}/{identity}/{shard.id}/{file}" for shard in shards for file in FILES]
+    return {TERMS_PART: entry}, files
 
 
 def _warn_of_empty_fields(base: Manifest, part: Mapping[str, Any], listener: Listener) -> None:

@@ -96,9 +96,7 @@ def prune_index(
         UsageError: no row would be left, or the source is a bare Lucene index.
     """
     manifest = source.manifest
-    check_output(output, overwrite=overwrite)
-    if output.exists() and output.resolve() == source.path.resolve():
-        raise OutputExistsError(f"{output} is the index that is pruned: choose another folder for the smaller one")
+    check_output(output, overwrite=overwrite, source=source.path)
     live = manifest.rows - manifest.deleted
     if len(drop) >= live:
         raise UsageError(f"{len(drop):,} of {live:,} rows would go: nothing would be left")
@@ -113,7 +111,7 @@ def prune_index(
                 writer.prune(drop, {"origin": origin, **(record or {})})
             writer.collect()
             made = writer.manifest
-        _publish(room, output, overwrite=overwrite)
+        publish_index(room, output, overwrite=overwrite)
     finally:
         shutil.rmtree(room, ignore_errors=True)
     return Cut(len(drop), made.rows, sizes_of(manifest), sizes_of(made), time.perf_counter() - began, made)
@@ -189,8 +187,8 @@ def prune_to_size(
     return prune_index(source, output, first(best[0]), chosen, overwrite=overwrite, threads=threads, listener=listener)
 
 
-def check_output(output: Path, *, overwrite: bool) -> None:
-    """Check that an index may be made in a folder.
+def check_output(output: Path, *, overwrite: bool, source: Path | None = None) -> None:
+    """Check that an index may be made in a folder, which is not that of the index it is made of.
 
     Raises:
         OutputExistsError: it may not.
@@ -201,9 +199,12 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(f"{output} is there and is no index, so it is not replaced: choose another folder")
     if not overwrite:
         raise OutputExistsError(f"{output} is an index already: choose another folder, or pass --force to replace it")
+    if source is not None and output.resolve() == source.resolve():
+        raise OutputExistsError(f"{output} is the index that is pruned: choose another folder for the smaller one")
 
 
-def _publish(room: Path, output: Path, *, overwrite: bool) -> None:
+def publish_index(room: Path, output: Path, *, overwrite: bool) -> None:
+    """Put a finished index under its final name."""
     with storage_errors(output):
         if output.exists() and overwrite and any(output.iterdir()):
             replace_folder(room, output)

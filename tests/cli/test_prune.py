@@ -76,6 +76,14 @@ def test_other_ways_to_say_what_goes(folder, tmp_path, tamis):
     assert done.envelope["metrics"]["bytes"]["total"] <= size - 100
 
 
+def test_single_postings(folder, tmp_path, tamis):
+    done = tamis("prune", folder, "-o", tmp_path / "p", "--postings", "kl?share=0.5", "--json").envelope
+    assert 0.4 < done["metrics"]["postings_kept"] < 0.7
+    assert tamis("search", tmp_path / "p", "sieve").code == 0
+    refused = tamis("prune", folder, "-o", tmp_path / "q", "--postings", "camel")
+    assert (refused.code, "carmel" in refused.err) == (2, True)
+
+
 def test_certify_then_prune_by_it(built, folder, tmp_path, tamis):
     qrels = tmp_path / "qrels.txt"
     topics = tmp_path / "topics.tsv"
