@@ -48,7 +48,7 @@ class CarmelOptions:
 
     k: int = option(10, "results whose scores the threshold follows", ge=1)
     epsilon: float = option(0.5, "share of the k-th best score that a posting must exceed", ge=0, le=1)
-    shift: bool = option(False, "take the least score of a term from all its scores first")
+    shift: bool = option(True, "take the least score of a term from all its scores first, without which little goes")
     k1: float = option(0.9, "of the BM25 that scores postings", ge=0)
     b: float = option(0.4, "of the BM25 that scores postings", ge=0, le=1)
 
