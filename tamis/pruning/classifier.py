@@ -18,12 +18,12 @@ from torch import nn
 from tamis.encoders.base import ModelIdentity, Passage, Tick, no_tick
 from tamis.encoders.batching import Numerics, require_finite, run_batches
 from tamis.encoders.checkpoints import find_checkpoint, load_transformer, read_json
+from tamis.encoders.options import LengthOptions
 from tamis.encoders.text import TextFormat, Tokenizer, length_limit
 from tamis.encoders.transformer import make_identity
 from tamis.errors import ModelError
 from tamis.families import Address
 from tamis.pruning.base import Floats
-from tamis.pruning.options import ReadingOptions
 
 VERSION = 1
 
@@ -66,7 +66,7 @@ class Classifier(nn.Module):
         return scores
 
 
-def load(address: Address, options: ReadingOptions) -> Classifier:
+def load(address: Address, options: LengthOptions) -> Classifier:
     """Load a checkpoint for sequence classification.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tamis.encoders.options import NumericOptions
 from tamis.families import option
 
 
@@ -32,10 +31,3 @@ class CddOptions:
 @dataclass(frozen=True)
 class VectorOptions:
     """Options of ``magnitude`` and ``centroid``: none of their own; those of the encoder may follow."""
-
-
-@dataclass(frozen=True)
-class ReadingOptions(NumericOptions):
-    """Options of models that read a passage as tokens; what is not given is the checkpoint's own."""
-
-    max_length: int | None = option(None, "tokens that are read of a passage", scope="model", ge=2)

@@ -18,11 +18,11 @@ from torch import nn
 from tamis.encoders.base import ModelIdentity, Passage, Tick, no_tick
 from tamis.encoders.batching import Inputs, Numerics, require_finite, run_batches
 from tamis.encoders.checkpoints import find_checkpoint, load_transformer
+from tamis.encoders.options import LengthOptions
 from tamis.encoders.text import Tokenizer, length_limit
 from tamis.encoders.transformer import make_identity
 from tamis.families import Address
 from tamis.pruning.base import Floats
-from tamis.pruning.options import ReadingOptions
 
 VERSION = 1
 DEFAULT_LENGTH = 512
@@ -89,7 +89,7 @@ class LanguageModel(nn.Module):
         return scores
 
 
-def load(address: Address, options: ReadingOptions) -> LanguageModel:
+def load(address: Address, options: LengthOptions) -> LanguageModel:
     """Load a checkpoint for causal language modelling.
 
     Raises:

@@ -8,18 +8,39 @@ from typing import Any
 from tamis.errors import UnknownNameError
 from tamis.families import Address, parse_options, scoped_address
 from tamis.pruning.base import Statistic
+from tamis.pruning.options import VectorOptions
 
 _QUALITY: dict[str, tuple[str, str, str]] = {
-    "cdd": ("tamis.pruning.cdd", "CddOptions", "distance of the words from the collection's (negative)"),
-    "centroid": ("tamis.pruning.vectors", "VectorOptions", "cosine with the mean vector: centroid:dense:minilm"),
-    "classifier": ("tamis.pruning.classifier", "ReadingOptions", "a checkpoint with a quality head: classifier:ID"),
-    "itn": ("tamis.pruning.itn", "NoOptions", "share of distinct words"),
-    "length": ("tamis.pruning.length", "NoOptions", "number of words"),
-    "magnitude": ("tamis.pruning.vectors", "VectorOptions", "length of the vector: magnitude:dense:minilm"),
-    "perplexity": ("tamis.pruning.perplexity", "ReadingOptions", "a causal language model's: perplexity:ID (negative)"),
-    "qualt5": ("tamis.pruning.qualt5", "ReadingOptions", "QualT5, trained for this: qualt5:ID"),
-    "random": ("tamis.pruning.uniform", "RandomOptions", "knows nothing; random?seed=1"),
-    "stopwords": ("tamis.pruning.stopwords", "NoOptions", "share of stop words"),
+    "cdd": (
+        "tamis.pruning.cdd",
+        "tamis.pruning.options:CddOptions",
+        "distance of the words from the collection's (negative)",
+    ),
+    "centroid": (
+        "tamis.pruning.vectors",
+        "tamis.pruning.options:VectorOptions",
+        "cosine with the mean vector: centroid:dense:minilm",
+    ),
+    "classifier": (
+        "tamis.pruning.classifier",
+        "tamis.encoders.options:LengthOptions",
+        "a checkpoint with a quality head: classifier:ID",
+    ),
+    "itn": ("tamis.pruning.itn", "tamis.pruning.options:NoOptions", "share of distinct words"),
+    "length": ("tamis.pruning.length", "tamis.pruning.options:NoOptions", "number of words"),
+    "magnitude": (
+        "tamis.pruning.vectors",
+        "tamis.pruning.options:VectorOptions",
+        "length of the vector: magnitude:dense:minilm",
+    ),
+    "perplexity": (
+        "tamis.pruning.perplexity",
+        "tamis.encoders.options:LengthOptions",
+        "a causal language model's: perplexity:ID (negative)",
+    ),
+    "qualt5": ("tamis.pruning.qualt5", "tamis.encoders.options:LengthOptions", "QualT5, trained for this: qualt5:ID"),
+    "random": ("tamis.pruning.uniform", "tamis.pruning.options:RandomOptions", "knows nothing; random?seed=1"),
+    "stopwords": ("tamis.pruning.stopwords", "tamis.pruning.options:NoOptions", "share of stop words"),
 }
 _STATISTICS = {"cdd": "tamis.pruning.cdd:CddStatistic", "centroid": "tamis.pruning.vectors:CentroidStatistic"}
 
@@ -37,7 +58,8 @@ def quality_options(family: str) -> type[Any]:
     """
     if family not in _QUALITY:
         raise UnknownNameError("quality model", family, _QUALITY)
-    options: type[Any] = getattr(import_module("tamis.pruning.options"), _QUALITY[family][1])
+    module, _, name = _QUALITY[family][1].partition(":")
+    options: type[Any] = getattr(import_module(module), name)
     return options
 
 
@@ -52,7 +74,7 @@ def open_quality(address: Address | str) -> Any:
     parsed = Address.parse(address) if isinstance(address, str) else address
     cls = quality_options(parsed.family)
     load = import_module(_QUALITY[parsed.family][0]).load
-    if not cls.__dataclass_fields__ and cls.__name__ == "VectorOptions":  # the options are the encoder's
+    if cls is VectorOptions:  # the options in the address are the encoder's
         return load(parsed, cls())
     options = parse_options(cls, parsed.options, of=parsed.family)
     return load(scoped_address(parsed, cls, "model"), options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tamis
+from tamis.encoders.base import ModelIdentity, Passage, SparseVectors, Tick, TokenVectors, no_tick
 from tamis.errors import DataError, OutputExistsError, UsageError
 from tamis.indexer.pruned import pruned_ids
 from tamis.pruning.cut import prune_index, prune_to_size, sizes_of
@@ -78,6 +79,56 @@ def test_vectors_are_those_of_a_fresh_build_and_nothing_is_encoded(
             assert cut.after[part] / cut.before[part] == pytest.approx(0.7, abs=0.12)
         assert cut.after["dense:minilm (shared)"] == cut.before["dense:minilm (shared)"]
         assert cut.after["total"] == sum(size for name, size in cut.after.items() if name != "total")
+
+
+class Words:
+    """An encoder of both kinds: a word is a dimension, and a vector a token."""
+
+    identity = ModelIdentity("toy:words", {}, {"family": "toy"})
+    dimensions = 64
+
+    def names(self) -> None:
+        return None
+
+    def _numbers(self, passage: Passage) -> list[int]:
+        return [int(word[1:]) if word[0] == "w" else 60 for word in passage.joined.split()]
+
+    def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> Any:
+        if self.as_tokens:
+            numbers = [self._numbers(passage) for passage in passages]
+            table = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+            vectors = table[[number for one in numbers for number in one]]
+            return TokenVectors(vectors, np.array([len(one) for one in numbers], np.int64), 0)
+        rows = [np.unique(self._numbers(passage), return_counts=True) for passage in passages]
+        offsets = np.cumsum([0, *(len(dims) for dims, _ in rows)])
+        dims, counts = (np.concatenate([row[i] for row in rows]) for i in (0, 1))
+        return SparseVectors(offsets, dims.astype(np.int32), counts.astype(np.float32), 0)
+
+    def __init__(self, *, as_tokens: bool) -> None:
+        self.as_tokens = as_tokens
+
+
+def test_token_vectors_and_sparse_weights_are_cut_too(index: tamis.Index, tmp_path: Path) -> None:
+    from tamis.indexer.writer import Writer
+
+    with Writer(index.path) as writer:
+        writer.add_part("sparse", "sparse", Words(as_tokens=False), {"top": None, "min_weight": 0.0, "bits": 8})
+        writer.add_part("plain", "multivector", Words(as_tokens=True), {"store": "float32", "bits": None})
+        writer.add_part("coded", "multivector", Words(as_tokens=True), {"store": "float32", "bits": 2})
+    index.refresh()
+    cut = prune_index(index, tmp_path / "small", lowest(index, 0.3))
+    with tamis.open(tmp_path / "small") as small:
+        rows = small.documents.rows_at(np.arange(len(small)))
+        for place, row in enumerate(rows.tolist()):
+            for name in ("plain", "coded"):
+                found, want = small.part(name).tokens_of(place), index.part(name).tokens_of(row)
+                assert np.array_equal(found, want)
+            (dims, weights), (old_dims, old_weights) = small.part("sparse").row(place), index.part("sparse").row(row)
+            assert dims.tolist() == old_dims.tolist()
+            assert weights.tolist() == old_weights.tolist()
+        assert small.verify().ok
+    for name in ("sparse", "plain", "coded"):
+        assert cut.after[name] < 0.9 * cut.before[name]
 
 
 def test_passages_without_their_first(tmp_path: Path, make_documents: Make, topics: dict[str, str]) -> None:
