@@ -7,6 +7,7 @@ document frequencies are those of what is left.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from tamis.ranking import Rows
 if TYPE_CHECKING:
     from tamis.engine import Index
 
-_ROUNDS = 12
+_ROUNDS, _NEAR = 12, 0.98
 
 
 @dataclass(frozen=True)
@@ -146,45 +147,35 @@ def prune_to_size(
     size, live = sizes_of(source.manifest)["total"], len(source)
     if size <= target:
         raise UsageError(f"{source.path} has {size:,} bytes, which is no more than the {target:,} asked for")
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, source=source.path)
     trial = output.with_name(f".{output.name}.trial")
-    low, high = 0, len(first(live))  # rows: too few go, enough go
-    high = min(high, live - 1)
-    count = min(max(1, round(live * (1 - target / size))), high)
-    best: tuple[int, int] | None = None
     sizes = {0: size}
+
+    def fits(count: int) -> bool:
+        if count not in sizes:
+            cut = prune_index(source, trial, first(count), overwrite=True, threads=threads, listener=listener)
+            sizes[count] = cut.after["total"]
+        return sizes[count] <= target
+
+    low, high = 0, min(len(first(live)), live - 1)  # too few go; enough go, if anything is enough
     try:
         for _ in range(_ROUNDS):
-            if count not in sizes:
-                cut = prune_index(source, trial, first(count), overwrite=True, threads=threads, listener=listener)
-                sizes[count] = cut.after["total"]
-            found = sizes[count]
-            if found <= target:
-                high, best = count, (count, found)
-                if found >= 0.98 * target:
-                    break
-            else:
-                low = count
-            if high - low <= 1 and best:
+            if high - low <= 1 or (high in sizes and target * _NEAR <= sizes[high] <= target):
                 break
-            # a straight line through what is known, kept off the ends
-            upper = sizes.get(high)
-            share = 0.5 if upper is None else (sizes[low] - target) / max(sizes[low] - upper, 1)
-            count = high if upper is None and low >= high - 1 else low + max(1, round((high - low) * min(share, 1.0)))
-            count = min(count, high)
-            if count in sizes:
-                count = (low + high + 1) // 2
-            if count in sizes:
-                break
+            # along a straight line, to the far end as far as it is known
+            slope = (sizes[low] - sizes[high]) / (high - low) if high in sizes else size / live
+            guess = low + math.ceil((sizes[low] - target) / max(slope, 1e-9))
+            count = min(max(guess, low + 1), high - 1)
+            low, high = (low, count) if fits(count) else (count, high)
+        if not fits(high):
+            raise UsageError(
+                f"{source.path} cannot be made as small as {target:,} bytes: with {high:,} of {live:,} rows dropped it still has "
+                f"{sizes[high]:,}; drop a part first with  tamis drop-part"
+            )
     finally:
         shutil.rmtree(trial, ignore_errors=True)
-    if best is None:
-        raise UsageError(
-            f"{source.path} cannot be made as small as {target:,} bytes: with {max(sizes):,} of {live:,} rows dropped it still "
-            f"has {sizes[max(sizes)]:,}; drop a part first with  tamis drop-part"
-        )
     chosen = {"target_size": target, **(record or {})}
-    return prune_index(source, output, first(best[0]), chosen, overwrite=overwrite, threads=threads, listener=listener)
+    return prune_index(source, output, first(high), chosen, overwrite=overwrite, threads=threads, listener=listener)
 
 
 def check_output(output: Path, *, overwrite: bool, source: Path | None = None) -> None:

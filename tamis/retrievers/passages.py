@@ -107,7 +107,10 @@ class SumP(_Passages):
 
 
 class FirstP(_Passages):
-    """The ``firstp`` family: a document scores as its first passage, and is found only by it."""
+    """The ``firstp`` family: a document scores as its first passage, and is found only by it.
+
+    Of a document whose first passage was pruned, the first that is left stands for it.
+    """
 
     summary: ClassVar[str] = "passages into documents, by the first passage alone"
 

@@ -41,6 +41,7 @@ def test_prune_then_add_then_restore(built, folder, tmp_path, tamis):
     assert metrics["bytes"]["total"] < metrics["bytes_before"]["total"]
     with Index.open(folder) as whole:
         assert len(whole) == 4
+    assert "2 rows; 2 documents are kept out" in tamis("inspect", small).out
     listed = tamis("restore", small, "--list")
     assert listed.out == "cat\nrank\n"
     added = tamis("add", small, built.corpus, "--json").envelope
