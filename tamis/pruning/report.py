@@ -188,10 +188,11 @@ def draw_curve(certificate: Certificate, measure: str | None = None) -> str:
         )
     drawn += _axes(place, right, top, chosen)
     if certificate.certified:
-        x = place(certificate.certified, 0).split(",")[0]
+        x, left = place(certificate.certified, 0).split(",")[0], certificate.certified < right / 2
         drawn.append(
             f'<line x1="{x}" y1="{_TOP}" x2="{x}" y2="{_HEIGHT - _BOTTOM}" stroke="#444" stroke-dasharray="4 3"/>'
-            f'<text x="{float(x) + 4:.1f}" y="{_HEIGHT - _BOTTOM - 6}">certified: {percent(certificate.certified)}</text>'
+            f'<text x="{float(x) + (4 if left else -4):.1f}" y="{_HEIGHT - _BOTTOM - 6}" '
+            f'text-anchor="{"start" if left else "end"}">certified: {percent(certificate.certified)}</text>'
         )
     for number, (pipeline, points) in enumerate(lines.items()):
         colour = _COLOURS[number % len(_COLOURS)]

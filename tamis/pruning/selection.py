@@ -77,11 +77,11 @@ class Candidates:
         """
         if not 0 < share < 1:
             raise UsageError(f"drop={share:g}: write the share that goes, above 0 and below 1; 0.3 drops 30 %")
-        return self._first(math.floor(share * self.total + 1e-9))
+        return self.first(math.floor(share * self.total + 1e-9))
 
     def first(self, count: int) -> Rows:
         """Return the `count` lowest rows by quality, ascending, as far as protection allows."""
-        return self._first(count)
+        return np.sort(self.rows[self._ordered()[:count]])
 
     def below(self, score: float) -> Rows:
         """Return the rows whose quality is below a score, ascending.
@@ -91,7 +91,7 @@ class Candidates:
         """
         if math.isnan(score):
             raise UsageError("below=nan: write a score in the quality model's own units")
-        rows = self._first(int(np.count_nonzero(self._scores[self._ordered()] < score)))
+        rows = self.first(int(np.count_nonzero(self._scores[self._ordered()] < score)))
         if len(rows) == self.total:
             raise UsageError(
                 f"below={score:g} would drop all {self.total:,} rows: the scores lie between {self._scores.min():g} and "
@@ -116,9 +116,6 @@ class Candidates:
         if self._order is None:
             raise UsageError("a choice by quality needs a quality model: name one with --quality")
         return self._order
-
-    def _first(self, count: int) -> Rows:
-        return np.sort(self.rows[self._ordered()[:count]])
 
     def _best_of_each(self) -> NDArray[np.int64]:
         """Places of the row of every document that would go last."""

@@ -36,11 +36,9 @@ class Vectors:
 
     def __init__(self, address: Address, encoder: DenseEncoder, **settings: Any) -> None:
         self.encoder = encoder
-        self.identity = ModelIdentity(
-            str(address),
-            dict(encoder.identity.files),
-            {"family": address.family, **settings, **encoder.identity.settings},
-        )
+        inner = encoder.identity
+        stated = {"family": address.family, "encoder": dict(inner.settings), **settings}
+        self.identity = ModelIdentity(str(address), dict(inner.files), stated)
         self._part: Any = None
 
     def attach(self, part: Any) -> bool:

@@ -76,6 +76,13 @@ def test_magnitude_is_taken_before_normalisation(given: Callable[[Sequence[str]]
     assert lengths[0] == pytest.approx(want, rel=1e-5)
 
 
+def test_signals_of_one_encoder_are_different_models() -> None:
+    identities = [open_quality(f"{family}:dense:minilm").identity for family in ("magnitude", "centroid")]
+    assert identities[0].fingerprint != identities[1].fingerprint
+    assert open_quality("centroid:dense:minilm?max_length=20").identity.fingerprint != identities[1].fingerprint
+    assert str(identities[1].address) == "centroid:dense:minilm"
+
+
 def test_centroid_is_the_cosine_with_the_mean() -> None:
     vectors = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
     vectors[3] = 0
