@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,9 @@ from tamis.errors import UsageError
 
 if TYPE_CHECKING:
     from tamis.engine import Index
+    from tamis.pruning.certificate import Rules
     from tamis.pruning.cut import Cut
+    from tamis.pruning.ladder import Field
     from tamis.pruning.selection import Candidates
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
@@ -127,32 +131,25 @@ def prune(
     if postings is not None and output is not None:
         _prune_postings(session, index, output, postings, force=force, threads=threads)
         return
+    asked = None
+    if certify is not None:
+        rules: dict[str, Any] = {"bound": bound, "alpha": alpha, "correction": correction, "seed": seed, "watts": watts}
+        tried: dict[str, Any] = {"topics": topics, "qrels": qrels, "pipelines": pipeline or ["bm25"]}
+        asked = _read_asked({**tried, "levels": levels, "measures": measure or ["nDCG@10"]}, rules)
     session.resumable = True
     with Index.open(index, threads=threads, listener=session.listener) as opened:
         chosen, level = quality, drop
         if certificate is not None:
             chosen, level, protected = _allowed(certificate, opened, quality)
             keep_last_passage = protected if keep_last_passage is None else keep_last_passage
+        for name in asked.field.pipelines if asked else ():
+            opened.prepare(name)  # a part that is missing is found before a model works for hours
         if chosen is not None:
             score_index(opened, chosen, listener=session.listener)
         keep_last = opened.manifest.settings.passages is not None if keep_last_passage is None else keep_last_passage
         protection = {"keep_last": keep_last and rows is None, "keep": read_ids(keep_list) if keep_list else []}
-        if certify is not None:
-            rules: dict[str, Any] = {
-                "bound": bound,
-                "alpha": alpha,
-                "correction": correction,
-                "seed": seed,
-                "watts": watts,
-            }
-            tried: dict[str, Any] = {
-                "topics": topics,
-                "qrels": qrels,
-                "pipelines": pipeline or ["bm25"],
-                "levels": levels,
-            }
-            tried |= {"measures": measure or ["nDCG@10"], "threads": threads or 2}
-            level = _certify(session, opened, str(chosen), certify, tried, rules, protection)
+        if asked is not None and certify is not None:
+            level = _certify(session, opened, str(chosen), certify, asked, protection, threads or 2)
             if output is not None and not level:
                 session.warn("not-certified", f"no level was certified, so {output} was not made")
         if output is None or level == 0:
@@ -239,33 +236,49 @@ def _allowed(path: Path, opened: Index, quality: str | None) -> tuple[str, float
     return model, level, found["inputs"]["keep_last_passage"]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a certificate is asked for, read and checked."""
+
+    field: Field
+    rules: Rules
+    levels: Sequence[float]
+
+
+def _read_asked(tried: dict[str, Any], stated: dict[str, Any]) -> _Asked:
+    from tamis.data.qrels import read_qrels
+    from tamis.data.topics import read_topics
+    from tamis.eval.equivalence import Bound
+    from tamis.eval.measures import parse_measures
+    from tamis.pruning.certificate import DEFAULT_LEVELS, Rules, check_levels, make_field
+
+    measures = parse_measures(tried["measures"])
+    rules = Rules(measures, **{**stated, "bound": Bound.parse(stated["bound"])})
+    levels = DEFAULT_LEVELS if tried["levels"] is None else parse_levels(tried["levels"])
+    check_levels(levels)
+    field = make_field(read_topics(tried["topics"]), read_qrels(tried["qrels"]), tried["pipelines"], measures)
+    return _Asked(field, rules, levels)
+
+
 def _certify(
     session: Session,
     opened: Index,
     quality: str,
     path: Path,
-    tried: dict[str, Any],
-    stated: dict[str, Any],
+    asked: _Asked,
     protection: dict[str, Any],
+    threads: int,
 ) -> float:
     """Make a certificate, write it with its report and curve, and return the certified level."""
     import shutil
 
-    from tamis.data.qrels import read_qrels
-    from tamis.data.topics import read_topics
-    from tamis.eval.equivalence import Bound
-    from tamis.eval.measures import parse_measures
     from tamis.files import atomic_write, write_json
-    from tamis.pruning.certificate import DEFAULT_LEVELS, Rules, certify, make_field
+    from tamis.pruning.certificate import certify
     from tamis.pruning.report import draw_curve, percent, write_report
 
-    measures = parse_measures(tried["measures"])
-    rules = Rules(measures, **{**stated, "bound": Bound.parse(stated["bound"])})
-    field = make_field(read_topics(tried["topics"]), read_qrels(tried["qrels"]), tried["pipelines"], measures)
-    levels = DEFAULT_LEVELS if tried["levels"] is None else parse_levels(tried["levels"])
     work = path.with_name(f".{path.name}.work")
-    running: dict[str, Any] = {"levels": levels, "threads": tried["threads"], "listener": session.listener}
-    found = certify(opened, quality, field, rules, work, **protection, **running)
+    running: dict[str, Any] = {"levels": asked.levels, "threads": threads, "listener": session.listener}
+    found = certify(opened, quality, asked.field, asked.rules, work, **protection, **running)
     write_json(path, found.to_json())
     curve, report = path.with_suffix(".svg"), path.with_suffix(".md")
     for target, text in ((curve, draw_curve(found)), (report, write_report(found, curve.name))):
@@ -275,7 +288,9 @@ def _certify(
     session.artifacts.update(certificate=str(path), report=str(report), curve=str(curve))
     session.resolved.update(index=opened.manifest.index, generation=opened.generation)
     session.results = {"certified": found.certified, "chosen": found.chosen}
-    session.metrics.update(topics=len(field.queries), levels=len(found.rungs) - 1, seconds=round(session.seconds, 3))
+    session.metrics.update(
+        topics=len(asked.field.queries), levels=len(found.rungs) - 1, seconds=round(session.seconds, 3)
+    )
     session.write(f"certified: {percent(found.certified)}\n")
     session.note(f"chosen on {len(found.halves[0])} topics: {percent(found.chosen)}; report: {report}")
     if found.certified:

@@ -12,10 +12,11 @@ of 5 % of the unpruned mean is the default; Schuirmann, 1987.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from tamis._version import __version__
 from tamis.data.qrels import Qrels
 from tamis.engine import Index
-from tamis.errors import DataError, MissingResourceError, SpaceMismatchError, UsageError
+from tamis.errors import DataError, MissingResourceError, SpaceMismatchError, UnknownNameError, UsageError
 from tamis.eval.equivalence import Bound, Equivalence, LadderCorrection, equivalence, ladder_p_values
 from tamis.eval.judgements import QrelsLike
 from tamis.eval.measures import Measure, parse_measures
@@ -56,6 +57,10 @@ class Rules:
         correction: for the number of tests, see `tamis.eval.equivalence.ladder_p_values`.
         seed: of the split of the topics.
         watts: assumed draw of the machine.
+
+    Raises:
+        UnknownNameError: no such correction.
+        UsageError: a number is out of its range, or a measure is a count.
     """
 
     measures: tuple[Measure, ...]
@@ -64,6 +69,20 @@ class Rules:
     correction: LadderCorrection = "holm"
     seed: int = 0
     watts: float = DEFAULT_WATTS
+
+    def __post_init__(self) -> None:
+        if self.correction not in get_args(LadderCorrection):
+            raise UnknownNameError("correction", self.correction, get_args(LadderCorrection))
+        if not 0 < self.alpha < 0.5:
+            raise UsageError(f"alpha={self.alpha:g}: the risk of a false certificate must lie between 0 and 0.5")
+        if not 0 < self.watts < math.inf:
+            raise UsageError(f"watts={self.watts:g}: the draw of a machine is above 0")
+        if self.seed < 0:
+            raise UsageError(f"seed={self.seed}: write a whole number from 0 on")
+        if any(measure.is_count for measure in self.measures):
+            raise UsageError(
+                "counts such as NumRet are no effectiveness that pruning could keep: take nDCG@10, for example"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -194,6 +213,16 @@ def make_field(topics: Queries, qrels: QrelsLike, pipelines: Sequence[str], meas
     return Field(Queries.of({query: texts[query] for query in judged}), kept, tuple(names), parse_measures(measures))
 
 
+def check_levels(levels: Sequence[float]) -> None:
+    """Check the levels of a ladder.
+
+    Raises:
+        UsageError: they are not ascending shares.
+    """
+    if not levels or list(levels) != sorted(set(levels)) or not (levels[0] > 0 and levels[-1] < 1):
+        raise UsageError(f"levels {list(levels)}: write ascending shares above 0 and below 1, such as 0.05,0.1,0.15")
+
+
 def split(count: int, seed: int) -> Halves:
     """Return the places of the topics that choose and of those that confirm; of an odd number one more confirms."""
     order = np.random.default_rng(seed).permutation(count)
@@ -234,8 +263,7 @@ def certify(
         MissingResourceError: the index holds no such quality part.
         DataError: a pipeline finds nothing at all.
     """
-    if not levels or list(levels) != sorted(set(levels)) or not (levels[0] > 0 and levels[-1] < 1):
-        raise UsageError(f"levels {list(levels)}: write ascending shares above 0 and below 1, such as 0.05 0.1 0.15")
+    check_levels(levels)
     part = quality_part(index, quality)
     documents: Any = index.documents
     candidates = Candidates(documents, part, keep_last=keep_last, keep=keep)

@@ -153,8 +153,24 @@ def test_no_topic_has_judgements(built, folder, tmp_path, tamis):
     assert (refused.code, "none of the 3 topics has judgements" in refused.err) == (5, True)
     refused = tamis("prune", folder, *asked, "--qrels", built.qrels)
     assert (refused.code, "3 of the topics have judgements" in refused.err) == (2, True)
-    refused = tamis("prune", folder, *asked, "--qrels", built.qrels, "--bound", "x")
-    assert (refused.code, "bound" in refused.err) == (2, True)
+    (tmp_path / "four.txt").write_text("".join(f"q{i} 0 sieve 1\n" for i in range(1, 5)), "utf-8")
+    (tmp_path / "four.tsv").write_text("".join(f"q{i}\tsieve\n" for i in range(1, 5)), "utf-8")
+    asked = [*asked[:-1], tmp_path / "four.tsv", "--qrels", tmp_path / "four.txt"]
+    for option, value, code in [
+        ("--bound", "x", 2),
+        ("--alpha", "0.7", 2),
+        ("--correction", "hlm", 2),
+        ("--levels", "0.2,0.1", 2),
+        ("--watts", "0", 2),
+        ("--seed", "-1", 2),
+        ("--measure", "NumRet", 2),
+        ("--pipeline", "bm26", 2),
+        ("--pipeline", "dense:minilm", 4),
+    ]:
+        refused = tamis("prune", folder, *asked, option, value)
+        assert refused.code == code, (option, refused.err)
+    with Index.open(folder) as index:
+        assert index.generation == 1  # nothing was scored before the mistake was found
 
 
 def test_sizes_and_levels():
