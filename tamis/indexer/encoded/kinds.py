@@ -27,6 +27,7 @@ _KINDS = {
     "quality": "tamis.pruning.part:QualityKind",
     "sparse": "tamis.indexer.sparse.kind:SparseKind",
 }
+# Imported on use, as families are: a room above this one may bring a kind of part, and its models.
 _OPENERS = {"quality": "tamis.pruning.registry:open_quality"}
 
 
