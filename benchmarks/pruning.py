@@ -64,10 +64,13 @@ def measure(folder: Path, work: Path, given: argparse.Namespace) -> list[dict[st
     rows = []
     with open_index(folder, work, dense=given.dense) as index:
         field = make_field(read_topics(folder), read_qrels(f"{folder}#test"), pipelines, measures)
-        for model in models:
+        scoring = {}
+        for model in models:  # all before the first ladder, which is remembered for the generation
             began = time.perf_counter()
-            name = score_index(index, model, part_name(model))
-            scoring = time.perf_counter() - began
+            score_index(index, model, part_name(model))
+            scoring[model] = time.perf_counter() - began
+        for model in models:
+            name = part_name(model)
             found = certify(index, name, field, rules, work / f"{folder.name}-ladders", levels=levels)
             alone = {pipeline: only(found, (pipeline,)) for pipeline in field.pipelines}
             half = next((rung for rung in found.rungs if rung.level == 0.3), found.rungs[-1])
@@ -75,7 +78,7 @@ def measure(folder: Path, work: Path, given: argparse.Namespace) -> list[dict[st
                 {
                     "collection": folder.name,
                     "model": model,
-                    "scoring_seconds": scoring,
+                    "scoring_seconds": scoring[model],
                     "distinct": spread(quality_part(index, name)).distinct,
                     "topics": len(field.queries),
                     "certified": {pipeline: one.certified for pipeline, one in alone.items()}
