@@ -99,6 +99,7 @@ def report_added(session: Session, index: Index, source: Source, report: AddRepo
         duplicates=report.duplicates,
         duplicate_ids=list(report.duplicate_ids),
         replaced_rows=report.replaced,
+        blocked=report.blocked,
         skipped_lines=read.skipped,
         skipped_examples=list(read.problems),
         bytes=size,
@@ -122,6 +123,8 @@ def _lines_of(report: AddReport, skipped: int, size: int, seconds: float, rate: 
     yield "rows", f"{report.rows:,}"
     if report.replaced:
         yield "replaced", f"{report.replaced:,} rows of older versions"
+    if report.blocked:
+        yield "left out", f"{report.blocked:,} that were pruned; tamis restore lets them in"
     if report.duplicates:
         examples = ", ".join(map(repr, report.duplicate_ids))
         yield "duplicates", f"{report.duplicates:,} left out, the first of each id is kept: {examples}"

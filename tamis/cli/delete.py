@@ -31,7 +31,7 @@ def delete(
     """
     from tamis.engine import Index
 
-    wanted = [*(ids or []), *(_read_ids(ids_file) if ids_file else [])]
+    wanted = [*(ids or []), *(read_ids(ids_file) if ids_file else [])]
     if not wanted:
         raise UsageError("there is nothing to delete: give ids, or a file of them with --ids-file")
     with Index.open(index, listener=session.listener) as opened:
@@ -48,7 +48,13 @@ def delete(
         session.note(f"next: tamis compact {index}  (gives their space back)")
 
 
-def _read_ids(path: Path) -> list[str]:
+def read_ids(path: Path) -> list[str]:
+    """Return the ids of a file, one a line.
+
+    Raises:
+        MissingResourceError: it cannot be read.
+        DataError: it is not UTF-8.
+    """
     try:
         text = path.read_bytes().decode()
     except OSError as error:

@@ -50,6 +50,14 @@ def index(
             help="Encode the documents with a model too, e.g. dense:minilm; repeatable.",
         ),
     ] = None,
+    keep_quality: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-quality",
+            metavar="MODEL>=q0.3",
+            help="Leave out documents of low quality before anything is encoded: the lowest 30 %, or MODEL>=SCORE.",
+        ),
+    ] = None,
     id_field: IdFieldOption = None,
     on_bad_line: OnBadLineOption = "error",
     force: ForceOption = False,
@@ -63,8 +71,11 @@ def index(
     Example: tamis index beir/scifact -o scifact-index
 
     Example: tamis index beir/scifact -o scifact-index --part dense:minilm
+
+    Example: tamis index beir/scifact -o scifact-index --keep-quality "itn>=q0.3"
     """
     from tamis.cli.corpora import open_source, report_added
+    from tamis.cli.keep_quality import parse_keep
     from tamis.cli.parts import add_parts, parse_part
     from tamis.engine import Index, make_settings
     from tamis.files import replace_folder
@@ -75,11 +86,21 @@ def index(
     keys = [key.strip() for key in filterable.split(",") if key.strip()] if filterable else []
     settings = make_settings(analyzer, fields, passages, keys)
     parts = [parse_part(text) for text in part or ()]
+    kept = parse_keep(keep_quality) if keep_quality is not None else None
     source = open_source(corpus, id_field=id_field, on_bad_line=on_bad_line)
+    if kept is not None:
+        from tamis.cli.keep_quality import index_kept
+
+        opened, report = index_kept(session, source, output, settings, kept, threads, force=force)
+        with opened:
+            if parts:
+                add_parts(session, opened, parts)
+            report_added(session, opened, source, report)
+        return
     # An index that is to be replaced stays as it is until the new one stands beside it.
     replaces = force and bool(generations(output))
     folder = output.with_name(f"{output.name}.new") if replaces else output
-    with _open_or_create(session, folder, settings, source, threads, replaces=replaces) as opened:
+    with open_or_create(session, folder, settings, source, threads, replaces=replaces) as opened:
         session.resumable = True
         if opened.generation == 0 and opened.inspect()["unfinished_jobs"]:
             session.note(f"{folder} was left unfinished: going on where it stopped")
@@ -96,7 +117,7 @@ def index(
         report_added(session, finished, source, report)
 
 
-def _open_or_create(
+def open_or_create(
     session: Session, folder: Path, settings: Settings, source: Source, threads: int | None, *, replaces: bool
 ) -> Index:
     """Open the index that this command began earlier, or make an empty one.

@@ -66,6 +66,9 @@ def _pairs(d: dict[str, Any]) -> list[tuple[str, str]]:
         ("size", f"{format_bytes(sizes['total'])}" + (f" ({', '.join(parts)})" if parts else "")),
         ("sources", "\n".join(sources) or "none"),
     ]
+    if pruned := d["pruned"]:
+        kept_out = f"{pruned['rows_count']:,} rows; {pruned['documents_count']:,} documents are kept out"
+        pairs.insert(4, ("pruned", kept_out))
     if d["unfinished_jobs"]:
         pairs.append(("unfinished", "a job was interrupted: run the same command again, or any other write clears it"))
     return pairs

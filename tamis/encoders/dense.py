@@ -73,7 +73,7 @@ class SentenceEncoder(DenseTransformer):
         self._recipe = recipe
         self.query_format = TextFormat(tokenizer, max_length, recipe.prompts["query"], recipe.lower)
         self._document_format = TextFormat(tokenizer, max_length, recipe.prompts["document"], recipe.lower)
-        self._normalise = recipe.normalise or recipe.similarity == "cosine"
+        self.normalise = recipe.normalise or recipe.similarity == "cosine"
 
     def forward(
         self,
@@ -88,7 +88,7 @@ class SentenceEncoder(DenseTransformer):
         states = self.transformer(input_ids=ids, attention_mask=mask, **given).last_hidden_state
         vectors = torch.cat([pool(states, mask, how) for how in self._recipe.pooling], 1)
         vectors = self.linears(vectors).float()
-        return nn.functional.normalize(vectors, dim=1) if self._normalise else vectors
+        return nn.functional.normalize(vectors, dim=1) if self.normalise else vectors
 
     @property
     def pad(self) -> int:

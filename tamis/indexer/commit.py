@@ -32,7 +32,7 @@ from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import NOT_ENCODED, EncodedEntry, encoded_entries
 from tamis.indexer.encoded.job import part_files
 from tamis.indexer.garbage import collect
-from tamis.indexer.impact.shard import FILES
+from tamis.indexer.impact.shard import shard_files
 from tamis.indexer.layout import (
     DELETES,
     LUCENE,
@@ -44,6 +44,7 @@ from tamis.indexer.layout import (
     SegmentEntry,
     publish_manifest,
 )
+from tamis.indexer.pruned import pruned_files
 from tamis.indexer.segment import describe_file
 
 STEPS = ("segments", "deletes", "lucene", "parts", "hashed", "published", "cleared")
@@ -61,6 +62,7 @@ class Change:
         source: an entry for the manifest's list of sources, or None.
         compacted: segments that replace all of the base's, when this is a compaction.
         parts: encoded parts by name, brought up to the segments, their files on the device.
+        pruned: the manifest's entry of what was pruned, if it changes, its files on the device.
     """
 
     segments: Sequence[tuple[SegmentEntry, Mapping[str, FileEntry]]] = ()
@@ -70,6 +72,7 @@ class Change:
     source: Mapping[str, Any] | None = None
     compacted: bool = False
     parts: Mapping[str, EncodedEntry] = field(default_factory=dict)
+    pruned: Mapping[str, Any] | None = None
 
 
 def commit(folder: Path, base: Manifest, change: Change, *, listener: Listener) -> Manifest:
@@ -99,7 +102,9 @@ def _commit(folder: Path, base: Manifest, change: Change, listener: Listener) ->
     listener(CommitStep("parts"))
     encoded_files = [name for entry in change.parts.values() for name in part_files(folder, entry)]
     lucene_names = [f"{LUCENE}/{file}" for file in lucene_files]
-    files = _describe(folder, base, change, kept, [*lucene_names, *shard_files, *encoded_files])
+    pruned = base.pruned if change.pruned is None else change.pruned
+    others = [*lucene_names, *shard_files, *encoded_files, *pruned_files(pruned)]
+    files = _describe(folder, base, change, kept, others)
     listener(CommitStep("hashed"))
     counts = dict(base.counts)
     for name, value in (change.counts or {}).items():
@@ -114,6 +119,7 @@ def _commit(folder: Path, base: Manifest, change: Change, listener: Listener) ->
         counts=counts,
         sources=(*base.sources, change.source) if change.source is not None else base.sources,
         files=files,
+        pruned=pruned,
     )
     check_counts(manifest, part)
     _warn_of_empty_fields(base, part, listener)
@@ -225,8 +231,9 @@ def _export_terms(
         return {}, []
     sync_folder(folder / PARTS)
     sync_folder(folder)
+    files = [f"{PARTS}/{identity}/{shard.id}/{file}" for shard in shards for file in shard_files(place / shard.id)]
     entry = {"kind": "impact", "id": identity, "fields": fields, "shards": [shard.to_json() for shard in shards]}
-    return {TERMS_PART: entry}, [f"{PARTS}/{identity}/{shard.id}/{file}" for shard in shards for file in FILES]
+    return {TERMS_PART: entry}, files
 
 
 def _warn_of_empty_fields(base: Manifest, part: Mapping[str, Any], listener: Listener) -> None:

@@ -153,19 +153,42 @@ class DocumentStore:
         return self.manifest.settings.passages is not None
 
     def parents(self, rows: Rows) -> Rows:
-        """Return the first row of the document that each row belongs to."""
+        """Return the first row of the document that each row belongs to: the first that is held, if some were pruned."""
         positions = self.positions_of(np.asarray(rows, np.int64))
         which = np.searchsorted(self._starts, positions, "right") - 1
         found = np.empty(len(positions), np.int64)
         for number in np.unique(which).tolist():
-            chosen = which == number
-            found[chosen] = self._segments[number].first_rows[positions[chosen] - self._starts[number]]
+            chosen, firsts = which == number, self._segments[number].first_rows
+            start = self._starts[number]
+            heads = np.searchsorted(firsts, firsts[positions[chosen] - start])
+            found[chosen] = self.rows_at(heads + start)
         return found
+
+    @cached_property
+    def _headless(self) -> dict[str, int]:
+        """Documents whose first passage was pruned: the first row that is held of each."""
+        found = [np.zeros(0, np.int64)]
+        for segment, start in zip(self._segments, self._starts.tolist(), strict=False):
+            if segment.row_table is not None:  # only compaction takes rows out
+                heads = np.flatnonzero(np.diff(segment.first_rows, prepend=-1))
+                rows = self.rows_at(heads + start)
+                found.append(rows[rows != segment.first_rows[heads]])
+        rows = np.concatenate(found)
+        return {passage.rpartition("#")[0]: row for passage, row in zip(self.ids(rows), rows.tolist(), strict=True)}
+
+    def heads(self, ids: Sequence[str]) -> Rows:
+        """Return the first live row of each document of an index of passages, -1 where it is not held."""
+        first = self.rows([f"{doc_id}#0" for doc_id in ids])
+        for i in np.flatnonzero(first < 0).tolist():
+            row = self._headless.get(ids[i], -1)
+            if row >= 0 and (self.live is None or self.live[self.positions_of(np.array([row]))[0]]):
+                first[i] = row
+        return first
 
     def document_rows(self, ids: Sequence[str]) -> list[Rows]:
         """Return all live rows of each document, in order; empty where it is not held."""
         chunked = self.has_passages
-        first = self.rows([f"{doc_id}#0" for doc_id in ids] if chunked else ids)
+        first = self.heads(ids) if chunked else self.rows(ids)
         if not chunked:
             return [np.array([row], np.int64) if row >= 0 else np.zeros(0, np.int64) for row in first.tolist()]
         found = []
@@ -176,7 +199,7 @@ class DocumentStore:
             position = int(self.positions_of(np.array([row]))[0])
             number = int(np.searchsorted(self._starts, position, "right")) - 1
             firsts, local = self._segments[number].first_rows, position - int(self._starts[number])
-            count = int(np.searchsorted(firsts[local:], row, "right"))
+            count = int(np.searchsorted(firsts[local:], firsts[local], "right"))
             found.append(self.rows_at(np.arange(position, position + count)))
         return found
 

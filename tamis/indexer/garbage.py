@@ -17,6 +17,7 @@ from tamis.indexer.layout import (
     LUCENE,
     MANIFESTS,
     PARTS,
+    PRUNED,
     SEGMENTS,
     WORK,
     Manifest,
@@ -50,7 +51,7 @@ def collect(folder: Path, newest: Manifest) -> list[str]:
                 shutil.rmtree(path, ignore_errors=True)
                 removed.append(f"{SEGMENTS}/{path.name}")
     removed += _unneeded_shards(folder, needed)
-    for kind in (DELETES, LUCENE):
+    for kind in (DELETES, LUCENE, PRUNED):
         if (folder / kind).is_dir():
             for path in (folder / kind).iterdir():
                 name = f"{kind}/{path.name}"

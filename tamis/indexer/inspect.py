@@ -38,6 +38,7 @@ def describe(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "segments": len(manifest.segments),
         "parts": {name: dict(part) for name, part in manifest.parts.items()},
         "bytes": {**sizes, "total": sum(sizes.values())},
+        "pruned": dict(manifest.pruned),
         "sources": [dict(source) for source in manifest.sources],
         "unfinished_jobs": sorted(path.name for path in (folder / WORK).glob("*")) if (folder / WORK).is_dir() else [],
     }

@@ -6,6 +6,7 @@
     deletes/<segment>.<generation>.npy  bool of a segment's length: true where the row is deleted
     lucene/                         an ordinary Lucene index
     parts/<part>/<shard>/           impact parts (tamis.indexer.impact.shard); immutable once named
+    pruned/                         ids of what was pruned (tamis.indexer.pruned); immutable once named
     work/                           unfinished jobs: receipts and chunks
     LOCK                            the writer's advisory lock
 
@@ -43,6 +44,7 @@ DELETES = "deletes"
 LUCENE = "lucene"
 PARTS = "parts"
 WORK = "work"
+PRUNED = "pruned"
 
 TERMS_PART = "terms"
 """Name of the impact part that is exported from Lucene."""
@@ -160,6 +162,7 @@ class Manifest:
         counts: running totals: documents, rows, deleted, empty, duplicates, replaced, skipped lines.
         sources: what was added: one entry a finished job with its fingerprint.
         files: path within the index → size and hash.
+        pruned: what was pruned and is kept out (`tamis.indexer.pruned`); empty where nothing was.
     """
 
     index: str
@@ -174,6 +177,7 @@ class Manifest:
     counts: Mapping[str, int] = field(default_factory=dict)
     sources: tuple[Mapping[str, Any], ...] = ()
     files: Mapping[str, FileEntry] = field(default_factory=dict)
+    pruned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ from tamis.indexer.compaction import compacted_segments
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import EncodedEntry, check_name, encoded_entries
 from tamis.indexer.encoded.job import EncodingJob, gather_shards
-from tamis.indexer.encoded.kinds import part_kind
+from tamis.indexer.encoded.kinds import model_opener, part_kind
 from tamis.indexer.garbage import clear_jobs, collect
 from tamis.indexer.jobs import Ingest
 from tamis.indexer.layout import (
@@ -51,6 +51,8 @@ from tamis.indexer.layout import (
     publish_manifest,
 )
 from tamis.indexer.lock import LOCK, WriterLock
+from tamis.indexer.pruned import Blocklist, gone_documents, with_pruned, without_pruned
+from tamis.ranking import Rows
 
 DEFAULT_THREADS = 2
 
@@ -67,6 +69,7 @@ class AddReport:
         duplicates: documents left out because an earlier one of the same job had their id.
         duplicate_ids: up to five of those ids.
         replaced: rows of older versions that were deleted.
+        blocked: documents left out because they were pruned (`tamis.indexer.pruned`).
         unchanged: nothing was done, because this very corpus is in the index already.
     """
 
@@ -77,6 +80,7 @@ class AddReport:
     duplicates: int = 0
     duplicate_ids: tuple[str, ...] = ()
     replaced: int = 0
+    blocked: int = 0
     unchanged: bool = False
 
 
@@ -203,7 +207,7 @@ class Writer:
             total: number of documents if known, for progress.
 
         Raises:
-            DataError: there are no documents.
+            DataError: there are no documents, or none that was not pruned.
         """
         identity = sha256_json(fingerprint)[:32] if fingerprint is not None else None
         if identity and self._holds_just(identity):
@@ -215,14 +219,20 @@ class Writer:
             else f"{self.manifest.generation + 1}-{uuid.uuid4().hex}"
         )
         clear_jobs(self.folder, keep=job if identity else None)
-        stream = _not_empty(documents)
+        blocklist = Blocklist(self.folder, self.manifest)
+        stream = blocklist(_not_empty(documents))
         store = DocumentStore(self.folder, self.manifest)
         ingest = Ingest(
             self.folder, job, store, self.manifest.settings, executor=self._executor, listener=self._listener
         )
         try:
             ingest.run(stream, total=total)
-            return self._commit_ingest(ingest, store, fingerprint, identity)
+            if blocklist.blocked and not ingest.chunks:
+                raise DataError(
+                    f"all {blocklist.blocked:,} documents were pruned from {self.folder} and are kept out: to take them back, "
+                    f"run  tamis restore {self.folder}  first"
+                )
+            return replace(self._commit_ingest(ingest, store, fingerprint, identity), blocked=blocklist.blocked)
         except BaseException:
             if identity is None:  # nobody can resume it
                 self.collect()
@@ -329,9 +339,13 @@ class Writer:
         live = np.ones(store.manifest.rows, np.bool_) if store.live is None else store.live.copy()
         live[store.positions_of(deleted)] = False
         live = np.concatenate([live, np.ones(sum(entry.rows for entry in added), np.bool_)])
-        work = EncodingJob(self.folder, job, open_encoder=open_encoder, listener=self._listener)
         segments = (*self.manifest.segments, *added)
-        return {name: work.run(name, entry, segments, live) for name, entry in entries.items()}
+        brought = {}
+        for name, entry in entries.items():
+            opener = model_opener(entry.kind) or open_encoder
+            work = EncodingJob(self.folder, job, open_encoder=opener, listener=self._listener)
+            brought[name] = work.run(name, entry, segments, live)
+        return brought
 
     def _holds_just(self, identity: str) -> bool:
         """Whether adding this very corpus was the last change of the documents."""
@@ -351,6 +365,33 @@ class Writer:
             change = Change(deleted=rows, counts={"deleted": len(rows)}, parts=parts)
             self.manifest = commit(self.folder, self.manifest, change, listener=self._listener)
         return DeleteReport(self.manifest.generation, len(rows), missing)
+
+    def prune(self, rows: Rows, record: Mapping[str, Any]) -> Manifest:
+        """Take rows out for good and keep their ids; documents of which no row is left are kept out of later adds.
+
+        Args:
+            rows: live rows, distinct.
+            record: how they were chosen, as JSON values.
+        """
+        clear_jobs(self.folder)
+        store = DocumentStore(self.folder, self.manifest)
+        parts = encoded_entries(self.manifest.parts)
+        with storage_errors(self.folder):
+            noted = {"rows": len(rows), **record}
+            pruned = with_pruned(self.folder, self.manifest, store.ids(rows), gone_documents(store, rows), noted)
+        change = Change(deleted=rows, counts={"pruned": len(rows)}, parts=parts, pruned=pruned)
+        self.manifest = commit(self.folder, self.manifest, change, listener=self._listener)
+        return self.compact()
+
+    def unblock(self, ids: Collection[str] | None = None) -> Manifest:
+        """Let pruned documents come again when they are added: `ids`, or all of them."""
+        clear_jobs(self.folder)
+        with storage_errors(self.folder):
+            chunked = self.manifest.settings.passages is not None
+            pruned = without_pruned(self.folder, self.manifest, ids, passages=chunked)
+        change = Change(parts=encoded_entries(self.manifest.parts), pruned=pruned)
+        self.manifest = commit(self.folder, self.manifest, change, listener=self._listener)
+        return self.manifest
 
     def compact(self) -> Manifest:
         """Rewrite the index without deleted rows, in as few segments as may be. Rows keep their numbers."""

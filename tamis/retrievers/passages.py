@@ -36,7 +36,7 @@ class ParentSpace:
 
     def rows(self, ids: Sequence[str]) -> Rows:
         """Return the first row of each document, -1 where it is not held."""
-        found: Rows = self._passages.rows([f"{doc_id}#0" for doc_id in ids])
+        found: Rows = self._passages.heads(ids)
         return found
 
 
@@ -107,7 +107,10 @@ class SumP(_Passages):
 
 
 class FirstP(_Passages):
-    """The ``firstp`` family: a document scores as its first passage, and is found only by it."""
+    """The ``firstp`` family: a document scores as its first passage, and is found only by it.
+
+    Of a document whose first passage was pruned, the first that is left stands for it.
+    """
 
     summary: ClassVar[str] = "passages into documents, by the first passage alone"
 

@@ -6,7 +6,7 @@ and compaction gathers rows of old shards into a new one, so that no text is enc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 _KINDS = {
     "dense": "tamis.indexer.dense.kind:DenseKind",
     "multivector": "tamis.indexer.multivector.kind:MultiVectorKind",
+    "quality": "tamis.pruning.part:QualityKind",
     "sparse": "tamis.indexer.sparse.kind:SparseKind",
 }
+# Imported on use, as families are: a room above this one may bring a kind of part, and its models.
+_OPENERS = {"quality": "tamis.pruning.registry:open_quality"}
 
 
 class Texts(Protocol):
@@ -98,3 +101,13 @@ def part_kind(name: str) -> PartKind:
     module, _, attribute = path.partition(":")
     kind: PartKind = getattr(import_module(module), attribute)()
     return kind
+
+
+def model_opener(kind: str) -> Callable[[str], Any] | None:
+    """Return what loads the models of a kind of part by their address; None where `tamis.encoders.registry` does."""
+    path = _OPENERS.get(kind)
+    if path is None:
+        return None
+    module, _, function = path.partition(":")
+    opener: Callable[[str], Any] = getattr(import_module(module), function)
+    return opener

@@ -4,6 +4,7 @@
     terms.npy         uint8: the terms' keys in ascending order of their bytes, one after another
     term_starts.npy   int64 [terms + 1]: where each begins
     pairs.npy         int64 [codes]: what a code stands for, term frequency times 256 plus Lucene's length byte
+    whole.npy         unsigned [2, terms]: documents and occurrences of each term before postings were pruned, if some were
 
 A key is one byte, the number of the field, and the term in UTF-8. Document numbers count from 0 within the shard. A shard is
 immutable once its folder has its final name.
@@ -28,6 +29,8 @@ TERMS, TERM_STARTS, PAIRS = "terms", "term_starts", "pairs"
 FILES = tuple(f"{name}.npy" for name in (*ARRAYS, TERMS, TERM_STARTS, PAIRS))
 """Names of a shard's files."""
 
+WHOLE = "whole.npy"
+
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
@@ -50,6 +53,11 @@ class ShardEntry:
     def to_json(self) -> dict[str, Any]:
         """Return the manifest's form."""
         return asdict(self)
+
+
+def shard_files(folder: Path) -> tuple[str, ...]:
+    """Return the names of the files that a shard has."""
+    return (*FILES, WHOLE) if (folder / WHOLE).exists() else FILES
 
 
 def key_of(field: int, term: str) -> bytes:
@@ -99,12 +107,28 @@ class ImpactShard:
         pairs = self._array(PAIRS, np.int64)
         return pairs >> 8, (pairs & 0xFF).astype(np.uint8)
 
+    @cached_property
+    def whole(self) -> NDArray[Any] | None:
+        """Documents and occurrences of each term in the index as it was before postings were pruned; None where none were."""
+        path = self.folder / WHOLE
+        if not path.exists():
+            return None
+        try:
+            found: NDArray[Any] = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise CorruptIndexError(f"{path} is damaged: {error}; run tamis verify") from error
+        if found.dtype.kind != "u" or found.shape != (2, self.entry.terms):
+            raise CorruptIndexError(f"{path} is damaged: {found.dtype}{list(found.shape)}; run tamis verify")
+        return found
+
     def frequency(self, term: int) -> int:
         """Return how many documents hold the term of a number.
 
         Raises:
             CorruptIndexError: the pointers say something impossible.
         """
+        if self.whole is not None:
+            return int(self.whole[0, term])
         starts = self.postings.starts
         found = int(starts[term + 1]) - int(starts[term])
         if not 0 <= found <= self.entry.docs:
@@ -113,6 +137,8 @@ class ImpactShard:
 
     def term_frequency(self, term: int) -> int:
         """Return how often the term of a number occurs in all documents together."""
+        if self.whole is not None:
+            return int(self.whole[1, term])
         starts, codes = self.postings.starts, self.postings.codes
         assert codes is not None  # noqa: S101 - shards of this kind have codes
         counts = np.bincount(codes[starts[term] : starts[term + 1]], minlength=1)
