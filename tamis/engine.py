@@ -505,6 +505,30 @@ class Index:
             self._follow(writer)
         return chosen
 
+    def update_part(self, name: str) -> int:
+        """Bring a part up to the entities that its model and vocabulary have gained, and commit.
+
+        Only documents that mention such an entity are encoded anew; the rows of all others stay as they are, to the byte.
+
+        Returns:
+            How many rows were encoded anew.
+
+        Raises:
+            MissingResourceError: there is none of that name.
+            UsageError: its model gains no entities.
+            FingerprintError: the model is another than the one that encoded the part.
+        """
+        from tamis.families import open_encoder
+
+        address = self.models().get(name)
+        if address is None:
+            held = ", ".join(sorted(self.models())) or "none"
+            raise MissingResourceError(f"{self.path} has no part {name!r} that a model encoded; there are: {held}")
+        with self._writer() as writer:
+            rows = writer.update_part(name, open_encoder(address))
+            self._follow(writer)
+        return rows
+
     def drop_part(self, name: str) -> None:
         """Take an encoded part out of the index, and commit.
 

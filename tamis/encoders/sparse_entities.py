@@ -89,6 +89,26 @@ class Entities:
             save_file({TENSOR: block.contiguous()}, place / f"{number:04}.safetensors")
 
     @classmethod
+    def append(cls, folder: Path, ids: Sequence[str], embeddings: torch.Tensor) -> Entities:
+        """Add entities to a checkpoint as a block of their own, and return all; no other file changes.
+
+        Raises:
+            DataError: they do not fit those that are there.
+            ModelError: there are none yet.
+        """
+        from safetensors.torch import save_file
+
+        from tamis.files import atomic_write
+
+        found = cls.load(folder)
+        found.add(ids, embeddings)
+        place = folder / FOLDER / f"{len(found._blocks) - 1:04}"
+        save_file({TENSOR: embeddings.contiguous()}, place.with_suffix(".safetensors"))
+        with atomic_write(place.with_suffix(".txt"), text=True) as out:  # last: a block without it is not there
+            out.writelines(f"{name}\n" for name in ids)
+        return found
+
+    @classmethod
     def load(cls, folder: Path) -> Entities:
         """Read the entities of a checkpoint.
 
