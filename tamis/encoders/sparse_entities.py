@@ -41,6 +41,11 @@ class Entities:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def sizes(self) -> list[int]:
+        """How many entities came at a time."""
+        return [len(block) for block in self._blocks]
+
     def add(self, ids: Sequence[str], embeddings: torch.Tensor) -> None:
         """Add entities behind those that are there; errors as of the class."""
         if tuple(embeddings.shape) != (len(ids), self.width):
@@ -102,7 +107,7 @@ class Entities:
 
         found = cls.load(folder)
         found.add(ids, embeddings)
-        place = folder / FOLDER / f"{len(found._blocks) - 1:04}"
+        place = folder / FOLDER / f"{len(found.sizes) - 1:04}"
         save_file({TENSOR: embeddings.contiguous()}, place.with_suffix(".safetensors"))
         with atomic_write(place.with_suffix(".txt"), text=True) as out:  # last: a block without it is not there
             out.writelines(f"{name}\n" for name in ids)

@@ -2,7 +2,7 @@
 
 The query is the mention and the keywords of its context (`tamis.entities.keywords`); of a text without a mention all is context.
 Words are analysed as in an English index. A block of the vocabulary is inverted once and kept beside it; statistics are those of
-all blocks together. The formula is that of `tamis.retrievers.similarity`, k1 0.9 and b 0.4 unless given (the paper: 1.5 and 0.75).
+all blocks together. The formula is that of `tamis.retrievers.similarity`, k1 0.9 and b 0.4 unless given (the paper: 1.5, 0.75).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     dyvo:MODEL?entities=VOCABULARY&linker=alias
 
-Entities may be added to the vocabulary (`EntityVocabulary.add`) and to the model's table (`tamis.entities.table`) later: the model
-keeps its fingerprint, the part can still be searched, and `tamis.Index.update_part` encodes the documents that mention them.
+Entities may be added to the vocabulary (`EntityVocabulary.add`) and to the model's table (`tamis.entities.table`) later: the
+model keeps its fingerprint, the part can still be searched, and `tamis.Index.update_part` encodes what mentions them anew.
 """
 
 from __future__ import annotations
