@@ -71,7 +71,7 @@ def embed(
     source: Annotated[
         str,
         typer.Option(
-            "--from", metavar="SOURCE", help="tokens (of the title), a model such as dense:minilm, or FILE.safetensors."
+            "--from", metavar="SOURCE", help="tokens (of titles), a model such as dense:minilm, or FILE.safetensors."
         ),
     ] = "tokens",
 ) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from tamis.entities.linking import Candidate, Mention, best, linker_fingerprint
+from tamis.entities.linking import Candidate, Mention, linker_fingerprint
 from tamis.entities.vocabulary import EntityVocabulary
 from tamis.errors import ModelError
 from tamis.families import Address, option, option_values, parse_options
@@ -130,7 +130,7 @@ class GenreLinker:
         with torch.inference_mode():
             made = self._model.generate(
                 **inputs,
-                num_beams=self._options.beams,
+                num_beams=max(self._options.beams, 2),  # one beam would be scored among the allowed tokens only
                 num_return_sequences=self._options.beams,
                 prefix_allowed_tokens_fn=self._allowed,
                 max_new_tokens=self._trie.longest,
@@ -144,14 +144,13 @@ class GenreLinker:
                 return_dict_in_generate=True,
                 output_scores=True,
             )
-        scores = made.sequences_scores if self._options.beams > 1 else _greedy_scores(self._model, made)
         found = []
         for i, mention in enumerate(mentions):
             span = range(i * self._options.beams, (i + 1) * self._options.beams)
             own = list[Candidate]()
             for j in span:
-                own += self._meant(made.sequences[j].tolist(), float(scores[j]), mention)
-            found.append(best(own, len(own)))
+                own += self._meant(made.sequences[j].tolist(), float(made.sequences_scores[j]), mention)
+            found.append(own)
         return found
 
     def _allowed(self, _: int, prefix: Any) -> list[int]:
@@ -164,13 +163,6 @@ class GenreLinker:
         numbers = self._trie.numbers(written[:end])
         popular = sorted(numbers, key=lambda number: -self._vocabulary[number].popularity)
         return [Candidate(number, score, mention.span) for number in popular]
-
-
-def _greedy_scores(model: Any, made: Any) -> Any:
-    """Return the mean log-probability of what was written without beams."""
-    steps = model.compute_transition_scores(made.sequences, made.scores, normalize_logits=True)
-    held = steps > float("-inf")
-    return steps.where(held, steps.new_zeros(())).sum(1) / held.sum(1).clamp(min=1)
 
 
 def _input(mention: Mention, window: int) -> str:

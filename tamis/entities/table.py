@@ -1,8 +1,8 @@
 """Embeddings for a DyVo model's table of entities: of those in a vocabulary that the table lacks yet.
 
-Three sources, as in the paper's comparison: ``tokens``, the mean of the model's own input embeddings over the tokens of the title,
-special tokens included; a dense encoder's vector of title and description, as with LaQue or BLINK; or a matrix that somebody made
-(Wikipedia2Vec …), a safetensors file whose tensor ``embeddings`` has a row for each line of the ids beside it, NAME.txt.
+Three sources, as in the paper's comparison: ``tokens``, the mean of the model's own input embeddings over the tokens of the
+title, special tokens included; a dense encoder's vector of title and description, as with LaQue or BLINK; or a matrix that
+somebody made (Wikipedia2Vec …), a safetensors file whose tensor ``embeddings`` has a row for each line of NAME.txt beside it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,275 @@
+"""DyVo in pipelines: entities in the joint part, an ambiguous name, and additions that change what mentions them, by bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import tamis
+from tamis.encoders import dyvo
+from tamis.encoders.sparse_entities import Entities
+from tamis.entities.table import embed_entities
+from tamis.entities.vocabulary import Entity, EntityVocabulary
+from tamis.errors import DataError, FingerprintError, MissingResourceError, UsageError
+from tamis.testing import FamilyConformance
+
+WIDTH = 32
+QUERIES = {"1": "drum of the cook", "2": "fine sieve soup", "3": "what is mercury"}
+
+
+@pytest.fixture(scope="module")
+def mlm(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
+    import torch
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    folder = tiny(tmp_path_factory.mktemp("dyvo") / "mlm")
+    torch.manual_seed(0)
+    model = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(folder))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(folder)
+    return folder
+
+
+def table(count: int, seed: int) -> Any:
+    import torch
+
+    return torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(seed)) * 4
+
+
+def documents(first: int, last: int) -> list[dict[str, str]]:
+    """Every fifth speaks of Mercury the planet, every seventh of drum number i, which no entity is at first."""
+    made = []
+    for i in range(first, last):
+        text = f"the weight of term {i} and a soup"
+        text += " near the planet nearest sun mercury" if i % 5 == 0 else ""
+        text += f" with drum number {i}" if i % 7 == 0 else ""
+        made.append({"id": f"d{i}", "title": "" if i % 3 else f"document {i}", "text": text})
+    return made
+
+
+@pytest.fixture
+def place(tmp_path: Path, mlm: Path, vocabulary: EntityVocabulary) -> Path:
+    ids = [vocabulary.id(i) for i in range(len(vocabulary))]
+    dyvo.create(mlm, dyvo.Recipe(), Entities(ids, table(6, 1)), seed=1, device="cpu").save(tmp_path / "model")
+    return tmp_path
+
+
+def address_of(place: Path, **options: str) -> str:
+    rest = "".join(f"&{name}={value}" for name, value in options.items())
+    return f"dyvo:{place}/model?device=cpu&entities={place}/vocabulary{rest}"
+
+
+@pytest.fixture
+def index(place: Path) -> Iterator[tamis.Index]:
+    with tamis.Index.create(place / "index") as made:
+        made.add(documents(0, 30))
+        made.add_part(address_of(place), "joint")
+        made.add(documents(30, 40))  # encoded as they come, with the linker that the manifest names
+        yield made
+
+
+class TestConformance(FamilyConformance):
+    """What every family must do."""
+
+    queries: ClassVar = QUERIES
+
+    @pytest.fixture(autouse=True)
+    def _over(self, index: tamis.Index, place: Path) -> None:
+        self._index = index
+        type(self).address = address_of(place)
+
+    def source(self) -> Any:
+        return self._index
+
+
+def entities_of(index: tamis.Index, doc: str) -> set[str]:
+    part = index.part("joint")
+    dims, _ = part.row(int(index.documents.positions_of(index.documents.rows([doc]))[0]))
+    words = part.entry.facts["words"]
+    return {part.names[d] for d in dims.tolist() if d >= words}
+
+
+def test_entities_are_linked_and_counted(index: tamis.Index, place: Path) -> None:
+    mercury = {"entity:Q1", "entity:Q2", "entity:Q3"}
+    for i in range(40):
+        own = entities_of(index, f"d{i}")
+        assert own <= mercury
+        assert bool(own) == (i % 5 == 0), i
+    statistics = index.manifest.parts["joint"]["facts"]["statistics"]
+    assert statistics["entity_share"] == 8 / 40
+    assert statistics["with_entities"] == 8
+    assert statistics["entities"] == sum(len(entities_of(index, f"d{i}")) for i in range(40))
+    assert statistics["mean_dimensions"] > statistics["mean_entities"] > 0
+    assert index.manifest.parts["joint"]["model"]["address"] == (f"dyvo:{place}/model?entities={place}/vocabulary")
+
+
+def test_explain_calls_entities_by_title(index: tamis.Index, place: Path) -> None:
+    explained = index.explain("mercury", "d5", pipeline=address_of(place))
+    names = {child.name for child in explained.stages[-1].evidence.children}
+    assert names & {"entity:Q1 (Mercury (planet))", "entity:Q2 (Mercury (element))", "entity:Q3 (Mercury)"}
+    assert any(not name.startswith("entity:") for name in names)
+
+
+def test_it_rescores_what_has_no_part(place: Path) -> None:
+    with tamis.Index.create(place / "bare") as made:
+        made.add(documents(0, 12))
+        rescored = made.rank(QUERIES, 5, pipeline=f"bm25 % 5 >> {address_of(place)}")
+        made.add_part(f"{address_of(place)}&bits=16", "joint")
+        stored = made.rank(QUERIES, 5, pipeline=f"bm25 % 5 >> {address_of(place)}")
+        assert rescored.rows.tolist() == stored.rows.tolist()
+        np.testing.assert_allclose(rescored.scores, stored.scores, rtol=1e-2)
+
+
+def test_queries_may_have_a_linker_of_their_own(index: tamis.Index, place: Path) -> None:
+    given = place / "given.jsonl"
+    given.write_text('{"text": "soup", "entities": ["Q1"]}\n')
+    plain = index.rank({"1": "soup"}, 40, pipeline=address_of(place))
+    joint = index.rank({"1": "soup"}, 40, pipeline=address_of(place, query_linker=f"given:{given}"))
+    before, after = ({h.id: h.score for h in r["1"]} for r in (plain, joint))
+    gained = {doc for doc in before if after[doc] > before[doc] + 1e-6}
+    assert gained == {d for d in before if "entity:Q1" in entities_of(index, d)} != set()
+    assert all(after[doc] == pytest.approx(before[doc]) for doc in set(before) - gained)
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def rows_of(index: tamis.Index) -> dict[str, tuple[list[int], list[float]]]:
+    part, found = index.part("joint"), {}
+    for i in range(len(index)):
+        dims, weights = part.row(i)
+        found[index.documents.ids(index.documents.rows_at(np.array([i])))[0]] = (dims.tolist(), weights.tolist())
+    return found
+
+
+def test_a_thousand_entities_change_what_mentions_them(index: tamis.Index, place: Path) -> None:
+    """All rows of other documents, and all files of other segments, stay byte for byte."""
+    index.add([{"id": "late", "text": "a segment of its own that names nothing"}])
+    address = address_of(place)
+    before = rows_of(index)
+    scores = index.rank(QUERIES, 50, pipeline=address)
+    part = place / "index" / "parts" / index.manifest.parts["joint"]["id"]
+    files, documents_before = bytes_of(part), bytes_of(place / "index" / "segments")
+    fingerprint = index.manifest.parts["joint"]["model"]["fingerprint"]
+    kept = {s["segment"] for s in index.manifest.parts["joint"]["shards"]}
+
+    new = [Entity(f"N{i}", f"drum number {i}") for i in range(1000)]
+    vocabulary = EntityVocabulary(place / "vocabulary").add(new)
+    assert embed_entities(vocabulary, place / "model") == 1000
+    again = index.rank(QUERIES, 50, pipeline=address)  # not brought up yet: searched as it is
+    assert again.rows.tolist() == scores.rows.tolist()
+    np.testing.assert_array_equal(again.scores, scores.scores)
+
+    mentioning = {f"d{i}" for i in range(0, 40, 7)}
+    assert index.update_part("joint") == len(mentioning)
+    after = rows_of(index)
+    assert {doc for doc in before if before[doc] != after[doc]} == mentioning
+    for i in range(0, 40, 7):
+        assert f"entity:N{i}" in entities_of(index, f"d{i}")
+    entry = index.manifest.parts["joint"]
+    assert entry["model"]["fingerprint"] == fingerprint
+    assert entry["facts"]["entities"] == 1006
+    assert bytes_of(place / "index" / "segments") == documents_before
+    shards = bytes_of(place / "index" / "parts" / entry["id"])
+    segments = {entry["segment"] for entry in entry["shards"]}
+    assert segments == kept
+    changed = {name.split("/")[0] for name in files if name in shards and files[name] != shards[name]}
+    late = entry["shards"][-1]["segment"]
+    assert segments - changed == {late}
+    assert index.verify().ok
+    assert index.update_part("joint") == 0
+    # and the same as if the part had been made with all entities at once, to the levels of the codes
+    index.drop_part("joint")
+    index.add_part(address, "joint")
+    anew = rows_of(index)
+    assert {doc: dims for doc, (dims, _) in anew.items()} == {doc: dims for doc, (dims, _) in after.items()}
+    for doc, (_, weights) in anew.items():
+        np.testing.assert_allclose(weights, after[doc][1], atol=0.05)
+
+
+def test_what_cannot_be_updated(index: tamis.Index, place: Path) -> None:
+    with pytest.raises(MissingResourceError, match="joint"):
+        index.update_part("other")
+    vectors = place / "vectors.jsonl"
+    vectors.write_text("".join(f'{{"id": "d{i}", "vector": {{"a": 1}}}}\n' for i in range(40)))
+    index.add_part(f"impacts:{vectors}", "impacts")
+    with pytest.raises(UsageError, match="gains no entities"):
+        index.update_part("impacts")
+    EntityVocabulary.build([Entity("Q1", "Mercury")], place / "vocabulary", overwrite=True)
+    with pytest.raises(FingerprintError, match="joint"):
+        index.update_part("joint")
+    with pytest.raises(UsageError, match="vocabulary"):
+        index.rank("x", pipeline=f"dyvo:{place}/model?query_linker=alias")
+
+
+def test_sources_of_embeddings(place: Path, sentence_model, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    vocabulary = EntityVocabulary(place / "vocabulary").add([Entity("N1", "the soup"), Entity("N2", "cook")])
+    model = place / "model"
+    save_file({"embeddings": torch.full((2, WIDTH), 0.5)}, tmp_path / "m.safetensors")
+    (tmp_path / "m.txt").write_text("other\nN2\n")
+    before = bytes_of(model)
+    assert embed_entities(vocabulary, model, f"{tmp_path}/m.safetensors") == 1
+    assert embed_entities(vocabulary, model) == 1
+    assert embed_entities(vocabulary, model) == 0
+    assert {name: value for name, value in bytes_of(model).items() if name in before} == before
+    entities = Entities.load(model)
+    assert entities.ids[6:] == ["N2", "N1"]
+    found = entities.embeddings(torch.tensor([6, 7]))
+    assert found[0].tolist() == [0.5] * WIDTH
+    encoder = tamis.families.open_encoder(f"dyvo:{model}?device=cpu")
+    static = encoder.document.model.get_input_embeddings().weight
+    ids = [encoder.formats[0].tokenizer.id_of(token) for token in ("[CLS]", "the", "soup", "[SEP]")]
+    torch.testing.assert_close(found[1], static[ids].mean(0))
+    vocabulary = vocabulary.add([Entity("N3", "a sieve", "of fine weight")])
+    dense = sentence_model(tmp_path / "dense")
+    assert embed_entities(vocabulary, model, f"dense:{dense}?device=cpu") == 1
+    with pytest.raises(UsageError, match="tokens"):
+        embed_entities(vocabulary.add([Entity("N4", "x")]), model, "wikipedia")
+    (tmp_path / "m.txt").write_text("other\n")
+    with pytest.raises(DataError, match="1 ids for the 2 rows"):
+        embed_entities(vocabulary.add([Entity("N5", "x")]), model, f"{tmp_path}/m.safetensors")
+
+
+def test_an_ambiguous_name_finds_the_entity_s_documents(place: Path) -> None:
+    """By hand: the query's entity is the element; documents of the planet and of mere fragments come behind those of it."""
+    held = [
+        {"id": "fragments", "text": "mercury mercury mercury of the liquid soup"},
+        {"id": "planet", "text": "mercury the planet of the cook"},
+        {"id": "element", "text": "a soup of quicksilver"},
+    ]
+    proposals = {
+        "element": ("a soup of quicksilver", "Q2"),
+        "planet": ("mercury the planet of the cook", "Q1"),
+        "query": ("mercury", "Q2"),
+    }
+    given = place / "given.jsonl"
+    given.write_text("".join(f'{{"text": "{text}", "entities": ["{q}"]}}\n' for text, q in proposals.values()))
+    import torch
+
+    model = tamis.families.open_encoder(f"dyvo:{place}/model?device=cpu")
+    with torch.no_grad():  # what training would do: entities weigh more than a few pieces of a name
+        for side in (model.document, model.query):
+            side.ent_weight.fill_(5.0)
+    model.save(place / "model")
+    address = address_of(place, linker=f"given:{given}")
+    with tamis.Index.create(place / "names") as made:
+        made.add(held)
+        made.add_part(f"dyvo:{place}/model?device=cpu", "words")
+        made.add_part(address, "joint")
+        words = [hit.id for hit in made.rank("mercury", 3, pipeline=f"dyvo:{place}/model?device=cpu")["1"]]
+        joint = [hit.id for hit in made.rank("mercury", 3, pipeline=address)["1"]]
+    assert words[0] != "element"
+    assert joint[0] == "element"
