@@ -34,6 +34,11 @@ def helpers(name: str) -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="session")
+def entities() -> list[Entity]:
+    return ENTITIES
+
+
 @pytest.fixture
 def vocabulary(tmp_path: Path) -> EntityVocabulary:
     return EntityVocabulary.build(ENTITIES, tmp_path / "vocabulary")

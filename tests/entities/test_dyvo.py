@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from tamis.errors import DataError, FingerprintError, MissingResourceError, Usag
 from tamis.testing import FamilyConformance
 
 WIDTH = 32
+Read = tuple[tamis.Index, Path]
 QUERIES = {"1": "drum of the cook", "2": "fine sieve soup", "3": "what is mercury"}
 
 
@@ -54,11 +55,24 @@ def documents(first: int, last: int) -> list[dict[str, str]]:
     return made
 
 
+def fill(folder: Path, mlm: Path, entities: Sequence[Entity]) -> Path:
+    """Put a vocabulary and a model of it into a folder."""
+    EntityVocabulary.build(entities, folder / "vocabulary")
+    ids = [entity.id for entity in entities]
+    dyvo.create(mlm, dyvo.Recipe(), Entities(ids, table(6, 1)), seed=1, device="cpu").save(folder / "model")
+    return folder
+
+
 @pytest.fixture
-def place(tmp_path: Path, mlm: Path, vocabulary: EntityVocabulary) -> Path:
-    ids = [vocabulary.id(i) for i in range(len(vocabulary))]
-    dyvo.create(mlm, dyvo.Recipe(), Entities(ids, table(6, 1)), seed=1, device="cpu").save(tmp_path / "model")
-    return tmp_path
+def place(tmp_path: Path, mlm: Path, entities: Sequence[Entity]) -> Path:
+    return fill(tmp_path, mlm, entities)
+
+
+@pytest.fixture(scope="module")
+def read_only(tmp_path_factory: pytest.TempPathFactory, mlm: Path, entities: Sequence[Entity]) -> Iterator[Read]:
+    folder = fill(tmp_path_factory.mktemp("dyvo"), mlm, entities)
+    with build(folder) as made:
+        yield made, folder
 
 
 def address_of(place: Path, **options: str) -> str:
@@ -66,12 +80,17 @@ def address_of(place: Path, **options: str) -> str:
     return f"dyvo:{place}/model?device=cpu&entities={place}/vocabulary{rest}"
 
 
+def build(place: Path) -> tamis.Index:
+    made = tamis.Index.create(place / "index")
+    made.add(documents(0, 30))
+    made.add_part(address_of(place), "joint")
+    made.add(documents(30, 40))  # encoded as they come, with the linker that the manifest names
+    return made
+
+
 @pytest.fixture
 def index(place: Path) -> Iterator[tamis.Index]:
-    with tamis.Index.create(place / "index") as made:
-        made.add(documents(0, 30))
-        made.add_part(address_of(place), "joint")
-        made.add(documents(30, 40))  # encoded as they come, with the linker that the manifest names
+    with build(place) as made:
         yield made
 
 
@@ -81,8 +100,8 @@ class TestConformance(FamilyConformance):
     queries: ClassVar = QUERIES
 
     @pytest.fixture(autouse=True)
-    def _over(self, index: tamis.Index, place: Path) -> None:
-        self._index = index
+    def _over(self, read_only: Read) -> None:
+        self._index, place = read_only
         type(self).address = address_of(place)
 
     def source(self) -> Any:
@@ -96,7 +115,8 @@ def entities_of(index: tamis.Index, doc: str) -> set[str]:
     return {part.names[d] for d in dims.tolist() if d >= words}
 
 
-def test_entities_are_linked_and_counted(index: tamis.Index, place: Path) -> None:
+def test_entities_are_linked_and_counted(read_only: Read) -> None:
+    index, place = read_only
     mercury = {"entity:Q1", "entity:Q2", "entity:Q3"}
     for i in range(40):
         own = entities_of(index, f"d{i}")
@@ -110,7 +130,8 @@ def test_entities_are_linked_and_counted(index: tamis.Index, place: Path) -> Non
     assert index.manifest.parts["joint"]["model"]["address"] == (f"dyvo:{place}/model?entities={place}/vocabulary")
 
 
-def test_explain_calls_entities_by_title(index: tamis.Index, place: Path) -> None:
+def test_explain_calls_entities_by_title(read_only: Read) -> None:
+    index, place = read_only
     explained = index.explain("mercury", "d5", pipeline=address_of(place))
     names = {child.name for child in explained.stages[-1].evidence.children}
     assert names & {"entity:Q1 (Mercury (planet))", "entity:Q2 (Mercury (element))", "entity:Q3 (Mercury)"}
@@ -127,7 +148,8 @@ def test_it_rescores_what_has_no_part(place: Path) -> None:
         np.testing.assert_allclose(rescored.scores, stored.scores, rtol=1e-2)
 
 
-def test_queries_may_have_a_linker_of_their_own(index: tamis.Index, place: Path) -> None:
+def test_queries_may_have_a_linker_of_their_own(read_only: Read) -> None:
+    index, place = read_only
     given = place / "given.jsonl"
     given.write_text('{"text": "soup", "entities": ["Q1"]}\n')
     plain = index.rank({"1": "soup"}, 40, pipeline=address_of(place))
@@ -209,7 +231,7 @@ def test_what_cannot_be_updated(index: tamis.Index, place: Path) -> None:
     with pytest.raises(FingerprintError, match="joint"):
         index.update_part("joint")
     with pytest.raises(UsageError, match="vocabulary"):
-        index.rank("x", pipeline=f"dyvo:{place}/model?query_linker=alias")
+        index.rank("soup", pipeline=f"bm25 % 5 >> dyvo:{place}/model?query_linker=alias")
 
 
 def test_sources_of_embeddings(place: Path, sentence_model, tmp_path: Path) -> None:
@@ -243,33 +265,40 @@ def test_sources_of_embeddings(place: Path, sentence_model, tmp_path: Path) -> N
         embed_entities(vocabulary.add([Entity("N5", "x")]), model, f"{tmp_path}/m.safetensors")
 
 
-def test_an_ambiguous_name_finds_the_entity_s_documents(place: Path) -> None:
-    """By hand: the query's entity is the element; documents of the planet and of mere fragments come behind those of it."""
-    held = [
-        {"id": "fragments", "text": "mercury mercury mercury of the liquid soup"},
-        {"id": "planet", "text": "mercury the planet of the cook"},
-        {"id": "element", "text": "a soup of quicksilver"},
-    ]
-    proposals = {
-        "element": ("a soup of quicksilver", "Q2"),
-        "planet": ("mercury the planet of the cook", "Q1"),
-        "query": ("mercury", "Q2"),
-    }
-    given = place / "given.jsonl"
-    given.write_text("".join(f'{{"text": "{text}", "entities": ["{q}"]}}\n' for text, q in proposals.values()))
+def test_an_ambiguous_name_finds_the_entity_s_documents(place: Path, mlm: Path, entities: Sequence[Entity]) -> None:
+    """By hand: what is asked for is the element. Its document has another name for it; others are full of the name's pieces."""
     import torch
 
+    held = {
+        "fragments": "mercury mercury mercury of the liquid soup",
+        "planet": "mercury the planet of the cook",
+        "element": "a soup of quicksilver",
+    }
+    proposed = [(held["element"], "Q2"), (held["planet"], "Q1"), ("mercury", "Q2")]
+    given = place / "given.jsonl"
+    given.write_text("".join(f'{{"text": "{text}", "entities": ["{name}"]}}\n' for text, name in proposed))
     model = tamis.families.open_encoder(f"dyvo:{place}/model?device=cpu")
-    with torch.no_grad():  # what training would do: entities weigh more than a few pieces of a name
-        for side in (model.document, model.query):
-            side.ent_weight.fill_(5.0)
-    model.save(place / "model")
-    address = address_of(place, linker=f"given:{given}")
+
+    def direction(side: Any, text: str) -> Any:
+        ids = torch.tensor([model.formats[0].tokenizer.raw.encode(text).ids])
+        return torch.nn.functional.normalize(side.states(ids, None, None)[0][0, 0], dim=0)
+
+    with torch.inference_mode():  # what training would reach: an entity lies where its texts lie, and is heard
+        rows = {name: direction(model.document, text) for text, name in proposed[:2]}
+        rows["Q2"] = rows["Q2"] + direction(model.query, "mercury")
+        embeddings = torch.stack([rows.get(entity.id, torch.zeros(WIDTH)) for entity in entities])
+    hand = dyvo.create(
+        mlm, dyvo.Recipe(), Entities([entity.id for entity in entities], embeddings), seed=1, device="cpu"
+    )
+    with torch.no_grad():
+        for side in (hand.document, hand.query):
+            side.ent_weight.fill_(20.0)
+    hand.save(place / "hand")
+    words = f"dyvo:{place}/hand?device=cpu"
+    joint = f"{words}&entities={place}/vocabulary&linker=given:{given}"
     with tamis.Index.create(place / "names") as made:
-        made.add(held)
-        made.add_part(f"dyvo:{place}/model?device=cpu", "words")
-        made.add_part(address, "joint")
-        words = [hit.id for hit in made.rank("mercury", 3, pipeline=f"dyvo:{place}/model?device=cpu")["1"]]
-        joint = [hit.id for hit in made.rank("mercury", 3, pipeline=address)["1"]]
-    assert words[0] != "element"
-    assert joint[0] == "element"
+        made.add([{"id": name, "text": text} for name, text in held.items()])
+        made.add_part(words, "words")
+        made.add_part(joint, "joint")
+        assert [hit.id for hit in made.rank("mercury", 3, pipeline=words)["1"]][0] != "element"
+        assert [hit.id for hit in made.rank("mercury", 3, pipeline=joint)["1"]][0] == "element"
