@@ -477,7 +477,8 @@ class Index:
     def add_part(self, address: str, name: str | None = None) -> str:
         """Encode all documents with a model, keep the result as a part, and commit; later documents are encoded as they come.
 
-        An interrupted call, made again, encodes what is missing; a part that is there already is left as it is.
+        An interrupted call, made again, encodes what is missing; a part that is there already is left as it is, but for entities
+        that its model gained (`update_part`).
 
         Args:
             address: the model, e.g. ``dense:minilm`` or ``dense:minilm?store=float16``.

@@ -28,7 +28,6 @@ COMMANDS = {
     "delete": "Delete documents from an index by id.",
     "compact": "Rewrite an index without its deleted rows.",
     "add-part": "Encode an index's documents with a model, as a part of it.",
-    "update-part": "Encode anew the documents that mention entities which a part's model has gained.",
     "drop-part": "Take an encoded part out of an index.",
     "search": "Search an index: one query as a table, or a topics file as a run.",
     "explain": "Show where a document stands after each stage of a pipeline, and why.",

@@ -84,7 +84,9 @@ def embed(
 
     session.metrics["embedded"] = embed_entities(EntityVocabulary(vocabulary), model, source)
     session.artifacts["model"] = str(model)
-    session.note(f"{model}: {session.metrics['embedded']:,} entities embedded; next: tamis update-part INDEX PART")
+    session.note(
+        f"{model}: {session.metrics['embedded']:,} entities embedded; parts take them up when they are made again: tamis add-part"
+    )
 
 
 def link(
@@ -157,11 +159,12 @@ def _draw(session: Session, candidates: list[dict[str, Any]]) -> None:
 
     def named(one: dict[str, Any]) -> str:
         other = "" if one["title"] == one["entity"] else f" [{one['entity']}]"
-        return clean(f"{one['title']}{other}" + (f"  ← {one['mention']}" if one["mention"] else ""))
+        return clean(f"{one['title']}{other}" + (f" ← {one['mention']}" if one["mention"] else ""))
 
-    write_pairs(session, [(f"{one['score']:.4f}", named(one)) for one in candidates])
     if not candidates:
         session.note("no entity is proposed")
+        return
+    write_pairs(session, [(f"{one['score']:.4f}", named(one)) for one in candidates])
 
 
 def _tell(session: Session, vocabulary: EntityVocabulary) -> None:

@@ -269,7 +269,8 @@ class Writer:
     def add_part(self, name: str, kind: str, encoder: Any, options: Mapping[str, Any]) -> EncodedEntry:
         """Encode all documents with a model and keep what it makes as a part; later documents are encoded as they come.
 
-        An interrupted call, made again, encodes what is missing.
+        An interrupted call, made again, encodes what is missing; a part that is there is brought up to entities that its model
+        gained.
 
         Args:
             name: of the part.
@@ -285,7 +286,9 @@ class Writer:
         identity = encoder.identity
         if known := entries.get(check_name(name)):
             if (known.kind, known.fingerprint, dict(known.options)) == (kind, identity.fingerprint, dict(options)):
-                return known
+                if known.facts.get("entities", 0) < getattr(encoder, "facts", dict)().get("entities", 0):
+                    self.update_part(name, encoder)
+                return encoded_entries(self.manifest.parts)[name]
             raise OutputExistsError(
                 f"{self.folder} has a part {name!r} already ({known.address}): choose another name, as in  --part "
                 f"NAME={identity.address} , or drop it first with  tamis drop-part {self.folder} {name}"
@@ -313,7 +316,7 @@ class Writer:
             encoder: its model, with `mentions` (see `tamis.indexer.sparse.revise`).
 
         Returns:
-            How many rows were encoded; with 0 there is no new generation unless dimensions came.
+            How many rows were encoded.
 
         Raises:
             MissingResourceError: there is no such part.

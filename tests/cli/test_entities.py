@@ -1,4 +1,4 @@
-"""`tamis entities`, `tamis update-part` and `tamis export-vectors`."""
+"""`tamis entities` and `tamis export-vectors`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_build_and_add(vocabulary, tmp_path, tamis):
 
 def test_link(vocabulary, tmp_path, tamis):
     done = tamis("entities", "link", vocabulary, "a Tamis for soup")
-    assert done.out.splitlines() == ["1.0000  Drum sieve [Q1]  ← Tamis", "1.0000  Soup [Q2]  ← soup"]
+    assert done.out.splitlines() == ["1.0000  Drum sieve [Q1] ← Tamis", "1.0000  Soup [Q2] ← soup"]
     done = tamis("entities", "link", vocabulary, "a tamis for [[soup]]", "--json")
     (one,) = done.envelope["results"][0]["candidates"]
     assert one == {"entity": "Q2", "title": "Soup", "score": 1.0, "span": [12, 16], "mention": "soup"}
@@ -76,6 +76,3 @@ def test_export_vectors(built, tmp_path, tamis):
     }
     assert tamis("export-vectors", index, "v", "-o", tmp_path / "out.jsonl").code == 2
     assert tamis("export-vectors", index, "lucene", "-o", tmp_path / "o.jsonl").code == 2
-    refused = tamis("update-part", index, "v")
-    assert (refused.code, "gains no entities" in refused.err) == (2, True)
-    assert tamis("update-part", index, "none").code == 4

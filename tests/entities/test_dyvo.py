@@ -210,6 +210,11 @@ def test_a_thousand_entities_change_what_mentions_them(index: tamis.Index, place
     assert segments - changed == {late}
     assert index.verify().ok
     assert index.update_part("joint") == 0
+    grown = EntityVocabulary(place / "vocabulary").add([Entity("M1", "document 3")])
+    assert embed_entities(grown, place / "model") == 1
+    index.add_part(address, "joint")  # brings it up too
+    assert {doc for doc, row in rows_of(index).items() if after[doc] != row} == {"d3"}
+    after = rows_of(index)
     # and the same as if the part had been made with all entities at once, to the levels of the codes
     index.drop_part("joint")
     index.add_part(address, "joint")
@@ -300,5 +305,5 @@ def test_an_ambiguous_name_finds_the_entity_s_documents(place: Path, mlm: Path, 
         made.add([{"id": name, "text": text} for name, text in held.items()])
         made.add_part(words, "words")
         made.add_part(joint, "joint")
-        assert [hit.id for hit in made.rank("mercury", 3, pipeline=words)["1"]][0] != "element"
-        assert [hit.id for hit in made.rank("mercury", 3, pipeline=joint)["1"]][0] == "element"
+        assert made.rank("mercury", 3, pipeline=words)["1"][0].id != "element"
+        assert made.rank("mercury", 3, pipeline=joint)["1"][0].id == "element"

@@ -76,10 +76,8 @@ def test_other_weights_are_made_whole(tmp_path: Path) -> None:
 
 
 def test_names_that_anserini_could_not_tell_apart(tmp_path: Path) -> None:
-    with (
-        build(tmp_path, dict.fromkeys(vectors(40, 5, whole=True), {"x y": 1, "x  y": 2})) as index,
-        pytest.raises(DataError, match="x_y"),
-    ):
+    held = {name: {"x y": 1, "x  y": 2} for name in vectors(40, 5, whole=True)}
+    with build(tmp_path, held) as index, pytest.raises(DataError, match="x_y"):
         export_vectors(index.part("vectors"), tmp_path / "out.jsonl")
 
 
