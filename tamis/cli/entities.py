@@ -84,9 +84,7 @@ def embed(
 
     session.metrics["embedded"] = embed_entities(EntityVocabulary(vocabulary), model, source)
     session.artifacts["model"] = str(model)
-    session.note(
-        f"{model}: {session.metrics['embedded']:,} entities embedded; parts take them up when they are made again: tamis add-part"
-    )
+    session.note(f"{model}: {session.metrics['embedded']:,} entities embedded; a part takes them up by  tamis add-part")
 
 
 def link(

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from tamis.encoders.base import Passage
 from tamis.encoders.registry import open_encoder
 from tamis.encoders.text import Tokenizer
+from tamis.entities.cache import CachedLinker
 from tamis.entities.linking import Candidate, Mention, best, linker_fingerprint
 from tamis.entities.vocabulary import EntityVocabulary, VocabularyBlock
 from tamis.errors import ModelError
@@ -174,4 +175,4 @@ def load(address: Address, vocabulary: EntityVocabulary) -> Any:
         from tamis.rerankers.registry import open_reranker
 
         reranker = open_reranker(options.cross)
-    return DenseLinker(vocabulary, encoder, options, reranker)
+    return CachedLinker(DenseLinker(vocabulary, encoder, options, reranker), vocabulary)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from tamis.entities.cache import CachedLinker
 from tamis.entities.linking import Candidate, Mention, linker_fingerprint
 from tamis.entities.vocabulary import EntityVocabulary
 from tamis.errors import ModelError
@@ -194,4 +195,4 @@ def load(address: Address, vocabulary: EntityVocabulary) -> Any:
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder}: its tokenizer cannot be read: {error}") from error
     model = model.to(Numerics.of(options.device, "float32").device).eval()
-    return GenreLinker(vocabulary, model, tokenizer, checkpoint_files(folder), options)
+    return CachedLinker(GenreLinker(vocabulary, model, tokenizer, checkpoint_files(folder), options), vocabulary)

@@ -286,7 +286,7 @@ class Writer:
         identity = encoder.identity
         if known := entries.get(check_name(name)):
             if (known.kind, known.fingerprint, dict(known.options)) == (kind, identity.fingerprint, dict(options)):
-                if known.facts.get("entities", 0) < getattr(encoder, "facts", dict)().get("entities", 0):
+                if hasattr(encoder, "mentions"):
                     self.update_part(name, encoder)
                 return encoded_entries(self.manifest.parts)[name]
             raise OutputExistsError(

@@ -42,9 +42,9 @@ def test_inner_products_and_kept_vectors(
     encoded = list[str]()
     grown = vocabulary.add([Entity("Q7", "Venus", "a planet")])
     again = open_linker(f"dense:{model}?device=cpu&depth=7", grown)
-    original = again._encoder.encode_passages
+    original = again._linker._encoder.encode_passages
     monkeypatch.setattr(
-        again._encoder, "encode_passages", lambda p, **k: encoded.extend(x.title for x in p) or original(p)
+        again._linker._encoder, "encode_passages", lambda p, **k: encoded.extend(x.title for x in p) or original(p)
     )
     assert [one.entity for one in again.link([Mention(TEXT)])[0] if one.entity < 6][:4] == [one.entity for one in plain]
     assert encoded == ["Venus"]
