@@ -61,7 +61,9 @@ def add(session: Session, vocabulary: VocabularyArgument, file: FileArgument) ->
     """
     from tamis.entities.vocabulary import EntityVocabulary, read_entities
 
-    _tell(session, EntityVocabulary(vocabulary).add(read_entities(file)))
+    opened = EntityVocabulary(vocabulary)
+    opened.verify()
+    _tell(session, opened.add(read_entities(file)))
 
 
 def embed(

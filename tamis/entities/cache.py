@@ -1,7 +1,7 @@
 """Candidates that were worked out once, kept beside the vocabulary: for linkers that run a model for every text.
 
-They are found again by the text, its mention, the linker and the contents of the vocabulary, so nothing in here is ever wrong, and
-all of it can be deleted. Where the vocabulary cannot be written nothing is kept.
+They are found again by the text, its mention, the linker and the contents of the vocabulary, so nothing in here is ever wrong,
+and all of it can be deleted. Where the vocabulary cannot be written nothing is kept.
 """
 
 from __future__ import annotations

@@ -215,6 +215,13 @@ def test_a_thousand_entities_change_what_mentions_them(index: tamis.Index, place
     index.add_part(address, "joint")  # brings it up too
     assert {doc for doc, row in rows_of(index).items() if after[doc] != row} == {"d3"}
     after = rows_of(index)
+    index.delete(["d1", "d2"])
+    index.compact()
+    assert rows_of(index) == {doc: row for doc, row in after.items() if doc not in ("d1", "d2")}
+    after = rows_of(index)
+    assert index.manifest.parts["joint"]["facts"]["statistics"]["with_entities"] == len(
+        [doc for doc in after if entities_of(index, doc)]
+    )
     # and the same as if the part had been made with all entities at once, to the levels of the codes
     index.drop_part("joint")
     index.add_part(address, "joint")
