@@ -16,6 +16,7 @@ from tamis.encoders.sparse_entities import Entities
 from tamis.entities.table import embed_entities
 from tamis.entities.vocabulary import Entity, EntityVocabulary
 from tamis.errors import DataError, FingerprintError, MissingResourceError, UsageError
+from tamis.indexer.sparse.export import export_vectors
 from tamis.testing import FamilyConformance
 
 WIDTH = 32
@@ -229,6 +230,23 @@ def test_a_thousand_entities_change_what_mentions_them(index: tamis.Index, place
     assert {doc: dims for doc, (dims, _) in anew.items()} == {doc: dims for doc, (dims, _) in after.items()}
     for doc, (_, weights) in anew.items():
         np.testing.assert_allclose(weights, after[doc][1], atol=0.05)
+
+
+def test_a_part_that_lags_behind_its_model(index: tamis.Index, place: Path) -> None:
+    """A document that comes in between has an entity that the part does not know by name yet."""
+    vocabulary = EntityVocabulary(place / "vocabulary").add([Entity("N9", "soup of the cook")])
+    embed_entities(vocabulary, place / "model")
+    index.add([{"id": "new", "text": "a drum for soup of the cook"}])
+    explained = index.explain("soup of the cook", "new", pipeline=address_of(place))
+    assert "entity:N9 (soup of the cook)" in {child.name for child in explained.stages[-1].evidence.children}
+    with pytest.raises(DataError, match="tamis add-part"):
+        export_vectors(index.part("joint"), place / "vectors.jsonl")
+    assert not (place / "vectors.jsonl").exists()
+    before = rows_of(index)
+    assert index.update_part("joint") == 1
+    assert rows_of(index) == before
+    assert export_vectors(index.part("joint"), place / "vectors.jsonl")["rows"] == 41
+    assert '"entity:N9": ' in (place / "vectors.jsonl").read_text()
 
 
 def test_what_cannot_be_updated(index: tamis.Index, place: Path) -> None:

@@ -1,4 +1,4 @@
-"""Constrained writing: the trie by hand and against a scan, and a random BART whose beams are checked title by title."""
+"""Constrained writing: the trie by hand and against a scan, and a random BART and T5 whose beams are checked title by title."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def test_the_trie_is_a_scan(given_: list[tuple[int, ...]], prefix: list[int]) ->
     assert sorted(trie.numbers(prefix)) == [i for i, s in enumerate(given_) if list(s) == prefix]
 
 
-@pytest.fixture(scope="module")
-def bart(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
+@pytest.fixture(scope="module", params=["bart", "t5"])
+def writer(tmp_path_factory: pytest.TempPathFactory, tiny, request: pytest.FixtureRequest) -> Path:
     import torch
-    from transformers import AutoTokenizer, BartConfig, BartForConditionalGeneration
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, T5Config
 
     source = tiny(tmp_path_factory.mktemp("genre") / "words")
     tokenizer = AutoTokenizer.from_pretrained(source)
@@ -62,19 +62,22 @@ def bart(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
         init_std=0.5,
         **special,
     )
+    small = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "initializer_factor": 3.0}
+    pad = tokenizer.pad_token_id
+    other = T5Config(vocab_size=len(tokenizer), pad_token_id=pad, eos_token_id=end, decoder_start_token_id=pad, **small)
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("genre") / "bart"
-    BartForConditionalGeneration(config).save_pretrained(folder)
+    folder = tmp_path_factory.mktemp("genre") / "model"
+    AutoModelForSeq2SeqLM.from_config(config if request.param == "bart" else other).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def mean_log_probability(bart: Path, text: str, title: str) -> float:
+def mean_log_probability(writer: Path, text: str, title: str) -> float:
     """Of the title, token by token, in one pass."""
     import torch
-    from transformers import AutoTokenizer, BartForConditionalGeneration
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    model, tokenizer = BartForConditionalGeneration.from_pretrained(bart).eval(), AutoTokenizer.from_pretrained(bart)
+    model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(writer).eval(), AutoTokenizer.from_pretrained(writer)
     ids = tokenizer(title)["input_ids"]
     start = model.config.decoder_start_token_id
     with torch.inference_mode():
@@ -84,16 +87,16 @@ def mean_log_probability(bart: Path, text: str, title: str) -> float:
 
 
 @pytest.mark.parametrize("beams", [1, 4])
-def test_only_titles_are_written(bart: Path, tmp_path: Path, beams: int) -> None:
+def test_only_titles_are_written(writer: Path, tmp_path: Path, beams: int) -> None:
     popular = [Entity(f"e{i}", title, popularity=1.0 + i) for i, title in enumerate(TITLES)]
     vocabulary = EntityVocabulary.build(popular, tmp_path / "v")
-    linker = open_linker(f"genre:{bart}?beams={beams}&device=cpu", vocabulary)
+    linker = open_linker(f"genre:{writer}?beams={beams}&device=cpu", vocabulary)
     mention = Mention("the drum of the cook", (4, 8))
     texts = [Mention("the cook pass soup"), mention, Mention("a potato")]
     found = linker.link(texts)
     written = ["the cook pass soup", "the [START_ENT] drum [END_ENT] of the cook", "a potato"]
     for text, own in zip(written, found, strict=True):
-        scores = {title: mean_log_probability(bart, text, title) for title in TITLES}
+        scores = {title: mean_log_probability(writer, text, title) for title in TITLES}
         assert len({TITLES[one.entity] for one in own}) == beams
         if beams == 4:  # as many as there are titles: all of them, in order
             best = sorted(range(5), key=lambda i: (-scores[TITLES[i]], -i))  # the more popular drum first

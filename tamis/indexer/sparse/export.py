@@ -65,7 +65,7 @@ def export_vectors(
     Raises:
         OutputExistsError: the file is there.
         UsageError: the factor is not above 0.
-        DataError: see `tokens_of`.
+        DataError: see `tokens_of`; or the part lags behind its model.
     """
     whole = part.levels.binary or part.levels.whole
     factor = (1.0 if whole else DEFAULT_FACTOR) if factor is None else factor
@@ -82,6 +82,11 @@ def export_vectors(
             ids, texts = documents.ids(rows[some]), documents.texts(rows[some])
             for position, name, text in zip(positions[some].tolist(), ids, texts, strict=True):
                 dims, weights = part.row(position)
+                if len(dims) and dims[-1] >= len(tokens):
+                    raise DataError(
+                        f"document {name!r} has a dimension that part {part.name!r} has no name of, as its model gained some since: "
+                        "bring the part up to them with  tamis add-part"
+                    )
                 values = whole_weights(weights, factor)
                 vector = {tokens[d]: v for d, v in zip(dims.tolist(), values.tolist(), strict=True) if v}
                 written, lost = written + len(vector), lost + len(dims) - len(vector)
