@@ -232,6 +232,31 @@ def test_a_thousand_entities_change_what_mentions_them(index: tamis.Index, place
         np.testing.assert_allclose(weights, after[doc][1], atol=0.05)
 
 
+def test_an_update_that_is_cut_off_leaves_the_part(
+    index: tamis.Index, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocabulary = EntityVocabulary(place / "vocabulary").add([Entity("N0", "drum number 7")])
+    embed_entities(vocabulary, place / "model")
+    before, generation = rows_of(index), index.generation
+
+    def cut(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tamis.indexer.writer.commit_parts", cut)
+        with pytest.raises(KeyboardInterrupt):
+            index.update_part("joint")
+    with tamis.open(place / "index") as again:
+        assert again.generation == generation
+        assert rows_of(again) == before
+        assert again.update_part("joint") == 1
+        assert again.verify().ok
+        assert {doc for doc, row in rows_of(again).items() if before[doc] != row} == {"d7"}
+        again.gc()
+        parts = [path.name for path in (place / "index" / "parts").iterdir()]
+        assert again.manifest.parts["joint"]["id"] in parts
+
+
 def test_a_part_that_lags_behind_its_model(index: tamis.Index, place: Path) -> None:
     """A document that comes in between has an entity that the part does not know by name yet."""
     vocabulary = EntityVocabulary(place / "vocabulary").add([Entity("N9", "soup of the cook")])

@@ -84,7 +84,7 @@ def export_vectors(
                 dims, weights = part.row(position)
                 if len(dims) and dims[-1] >= len(tokens):
                     raise DataError(
-                        f"document {name!r} has a dimension that part {part.name!r} has no name of, as its model gained some since: "
+                        f"document {name!r} has a dimension that part {part.name!r} has no name of, as its model gained some: "
                         "bring the part up to them with  tamis add-part"
                     )
                 values = whole_weights(weights, factor)
