@@ -13,8 +13,6 @@ The vectors of a block of the vocabulary are computed once for an encoder and ke
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -100,9 +98,7 @@ class DenseLinker:
             vectors: NDArray[np.float32] = self._encoder.encode_passages(self._passages(block)).vectors
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                temporary = path.with_name(f".{uuid.uuid4().hex}.npy")
-                write_array(temporary, vectors)
-                os.replace(temporary, path)  # noqa: PTH105 - Path.replace, in one word
+                write_array(path, vectors)
             except OSError:
                 return vectors  # a vocabulary that cannot be written
         found: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -31,7 +31,16 @@ from numpy.typing import NDArray
 from tamis.data.jsonl import RecordProblem, parse_object
 from tamis.data.sources import lines
 from tamis.errors import BadRecordError, CorruptIndexError, DataError, MissingResourceError, OutputExistsError
-from tamis.files import sha256_file, sha256_json, storage_errors, sync_folder, sync_tree, write_array, write_json
+from tamis.files import (
+    replace_folder,
+    sha256_file,
+    sha256_json,
+    storage_errors,
+    sync_folder,
+    sync_tree,
+    write_array,
+    write_json,
+)
 from tamis.indexer.segment import hash_ids
 
 CARD, VERSION = "vocabulary.json", 1
@@ -311,9 +320,10 @@ class EntityVocabulary:
                 block = _write_block(temporary / "0000", list(entities), held=None)
                 write_json(temporary / CARD, {"version": VERSION, "blocks": [block]})
                 if final.exists():
-                    shutil.rmtree(final)
-                temporary.rename(final)
-                sync_folder(final.parent)
+                    replace_folder(temporary, final)
+                else:
+                    temporary.rename(final)
+                    sync_folder(final.parent)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         return cls(final)
