@@ -477,7 +477,8 @@ class Index:
     def add_part(self, address: str, name: str | None = None) -> str:
         """Encode all documents with a model, keep the result as a part, and commit; later documents are encoded as they come.
 
-        An interrupted call, made again, encodes what is missing; a part that is there already is left as it is.
+        An interrupted call, made again, encodes what is missing; a part that is there already is left as it is, but for entities
+        that its model gained (`update_part`).
 
         Args:
             address: the model, e.g. ``dense:minilm`` or ``dense:minilm?store=float16``.
@@ -504,6 +505,30 @@ class Index:
             writer.add_part(chosen, cls.part_kind, encoder_of(parsed), option_values(options, "part"))
             self._follow(writer)
         return chosen
+
+    def update_part(self, name: str) -> int:
+        """Bring a part up to the entities that its model and vocabulary have gained, and commit.
+
+        Only documents that mention such an entity are encoded anew; the rows of all others stay as they are, to the byte.
+
+        Returns:
+            How many rows were encoded anew.
+
+        Raises:
+            MissingResourceError: there is none of that name.
+            UsageError: its model gains no entities.
+            FingerprintError: the model is another than the one that encoded the part.
+        """
+        from tamis.families import open_encoder
+
+        address = self.models().get(name)
+        if address is None:
+            held = ", ".join(sorted(self.models())) or "none"
+            raise MissingResourceError(f"{self.path} has no part {name!r} that a model encoded; there are: {held}")
+        with self._writer() as writer:
+            rows = writer.update_part(name, open_encoder(address))
+            self._follow(writer)
+        return rows
 
     def drop_part(self, name: str) -> None:
         """Take an encoded part out of the index, and commit.

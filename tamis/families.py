@@ -42,8 +42,9 @@ _BUILTIN: dict[str, str] = {
     "dpr": "tamis.retrievers.dense:DPR",
     "dse": "tamis.retrievers.pairs:DSE",
     "duot5": "tamis.rerankers.family:DuoT5",
-    "fit5": "tamis.rerankers.family:FiT5",
+    "dyvo": "tamis.entities.dyvo:Dyvo",
     "firstp": "tamis.retrievers.passages:FirstP",
+    "fit5": "tamis.rerankers.family:FiT5",
     "impacts": "tamis.retrievers.sparse:Impacts",
     "maxp": "tamis.retrievers.passages:MaxP",
     "monot5": "tamis.rerankers.family:MonoT5",
@@ -184,6 +185,19 @@ def open_model(source: PartSource, address: Address | str) -> Any:
     return cls.open(source, parsed, parse_options(cls.Options, parsed.options, of=parsed.family))
 
 
+def open_encoder(address: Address | str) -> Any:
+    """Open the encoder that an address names, with whatever its family puts around it.
+
+    Raises:
+        UsageError: the family encodes no documents.
+    """
+    parsed = Address.parse(address) if isinstance(address, str) else address
+    encoder_of = getattr(family(parsed.family), "encoder", None)
+    if encoder_of is None:
+        raise UsageError(f"{parsed}: the family {parsed.family!r} makes no part of an index")
+    return encoder_of(parsed)
+
+
 def parse_options(cls: type[O], pairs: Iterable[tuple[str, str]], *, of: str) -> O:
     """Build an options dataclass from strings.
 
@@ -273,6 +287,7 @@ __all__ = [
     "Scope",
     "families",
     "family",
+    "open_encoder",
     "open_model",
     "option",
     "option_values",

@@ -21,7 +21,8 @@ def add_part(session: Session, index: IndexArgument, model: ModelArgument, threa
     """Encode an index's documents with a model, as a part of it.
 
     Documents that are added later are encoded as they come. The same command, run again after an interrupt, encodes only
-    what is missing; over a finished part it does nothing.
+    what is missing; over a finished part it does nothing, unless its model gained entities: documents that mention them are
+    encoded anew.
 
     Example: tamis add-part my-index dense:minilm
 

@@ -3,12 +3,13 @@
 Help and start-up must be quick, so nothing but typer is imported here: `COMMANDS` states each command's one line of help, and
 a command's module is imported when the command is called (or its own ``--help`` is). A command is a function of a
 `Session` and its parameters, named like its module (with an underscore for a dash); `tamis.cli.command` gives it the options that
-all commands share.
+all commands share. A module with a table `SUBCOMMANDS` is a group of commands.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ COMMANDS = {
     "evaluate": "Evaluate runs against relevance judgements.",
     "compare": "Compare runs with a baseline: differences, intervals, significance.",
     "models": "List the families of models, and the options of each.",
+    "entities": "Make vocabularies of entities, and link texts to them.",
+    "export-vectors": "Write a sparse part as a collection of JSON vectors that Anserini indexes.",
     "inspect": "Show what an index holds and how it was made.",
     "verify": "Check every file of an index against its manifest.",
     "doctor": "Check this installation, and say how to repair it.",
@@ -66,11 +69,19 @@ class Commands(TyperGroup):
             raise UnknownNameError("command", cmd_name, COMMANDS)
         from tamis.cli.command import as_command
 
-        module = cmd_name.replace("-", "_")
-        function = getattr(import_module(f"tamis.cli.{module}"), module)
-        single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        single.command(cmd_name)(as_command(function))
-        return typer.main.get_command(single)
+        name = cmd_name.replace("-", "_")
+        module = import_module(f"tamis.cli.{name}")
+        function = getattr(module, name)
+        made = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        if hasattr(module, "SUBCOMMANDS"):
+            made.callback(help=inspect.getdoc(function))(lambda: None)
+            for own, action in module.SUBCOMMANDS.items():
+                made.command(own)(as_command(action, f"{cmd_name} {own}"))
+        else:
+            made.command(cmd_name)(as_command(function))
+        command = typer.main.get_command(made)
+        command.name = cmd_name
+        return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the table of commands without importing any."""

@@ -30,15 +30,15 @@ def _shared(
     """Carry the shared options' declarations."""
 
 
-def as_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Return `function` as typer takes it: without its session, with the shared options."""
+def as_command(function: Callable[..., None], name: str | None = None) -> Callable[..., None]:
+    """Return `function` as typer takes it: without its session, with the shared options; `name` is its own if not given."""
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     shared = list(inspect.signature(_shared, eval_str=True).parameters.values())
-    name = function.__name__.replace("_", "-")
+    called = name or function.__name__.replace("_", "-")
 
     def command(**values: Any) -> None:
         as_json, quiet, no_progress, debug = (values.pop(parameter.name) for parameter in shared)
-        session = Session(name, as_json=as_json, quiet=quiet, progress=not (quiet or no_progress))
+        session = Session(called, as_json=as_json, quiet=quiet, progress=not (quiet or no_progress))
         session.inputs = {key: _json_value(value) for key, value in values.items() if value is not None}
         raise typer.Exit(run(session, lambda: function(session, **values), debug=debug))
 

@@ -33,7 +33,7 @@ def add_parts(session: Session, index: Index, parts: Sequence[tuple[str | None, 
     """Make the parts that are missing, one commit each, and tell of them."""
     made = []
     for name, address in parts:
-        before = index.generation
+        before, known = index.generation, set(index.manifest.parts)
         chosen = index.add_part(address, name)
         entry = index.manifest.parts[chosen]
         size = sum(file.bytes for path, file in index.manifest.files.items() if f"/{entry['id']}/" in path)
@@ -44,6 +44,10 @@ def add_parts(session: Session, index: Index, parts: Sequence[tuple[str | None, 
         )
         if index.generation == before:
             session.note(f"{index.path} has the part {chosen} already (generation {before}): nothing to do")
+            continue
+        if chosen in known:
+            gained = f"brought up to {entry['facts']['entities']:,} entities"
+            session.note(f"{index.path}: generation {index.generation}, part {chosen} {gained}")
             continue
         from tamis.cli.drawing import format_bytes
 

@@ -362,6 +362,21 @@ class Dyvo(SparseTransformer):
         """The word pieces, then the entities as ``entity:ID``."""
         return [*token_names(self.formats[0].tokenizer, self.words), *(f"entity:{name}" for name in self.entities.ids)]
 
+    def facts(self) -> dict[str, int]:
+        """Return where the dimensions of entities begin, and how many there are, for the manifest of an index."""
+        return {"words": self.words, "entities": len(self.entities)}
+
+    def mentions(self, passages: Sequence[Passage], since: int) -> NDArray[np.bool_]:
+        """Say which documents an entity of row `since` or later is proposed for: those that older vectors do not know.
+
+        Returns:
+            bool [passages].
+        """
+        rows = self._rows("document", [passage.joined for passage in passages])
+        if rows is None:
+            return np.zeros(len(passages), np.bool_)
+        return np.array([any(row >= since for row in own) for own in rows], np.bool_)
+
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `load` reads; see the module."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,11 @@ class Entities:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def sizes(self) -> list[int]:
+        """How many entities came at a time."""
+        return [len(block) for block in self._blocks]
+
     def add(self, ids: Sequence[str], embeddings: torch.Tensor) -> None:
         """Add entities behind those that are there; errors as of the class."""
         if tuple(embeddings.shape) != (len(ids), self.width):
@@ -87,6 +92,26 @@ class Entities:
         for number, (start, end, block) in enumerate(zip(self._starts, ends, self._blocks, strict=True)):
             (place / f"{number:04}.txt").write_text("".join(f"{name}\n" for name in self.ids[start:end]), "utf-8")
             save_file({TENSOR: block.contiguous()}, place / f"{number:04}.safetensors")
+
+    @classmethod
+    def append(cls, folder: Path, ids: Sequence[str], embeddings: torch.Tensor) -> Entities:
+        """Add entities to a checkpoint as a block of their own, and return all; no other file changes.
+
+        Raises:
+            DataError: they do not fit those that are there.
+            ModelError: there are none yet.
+        """
+        from safetensors.torch import save_file
+
+        from tamis.files import atomic_write
+
+        found = cls.load(folder)
+        found.add(ids, embeddings)
+        place = folder / FOLDER / f"{len(found.sizes) - 1:04}"
+        save_file({TENSOR: embeddings.contiguous()}, place.with_suffix(".safetensors"))
+        with atomic_write(place.with_suffix(".txt"), text=True) as out:  # last: a block without it is not there
+            out.writelines(f"{name}\n" for name in ids)
+        return found
 
     @classmethod
     def load(cls, folder: Path) -> Entities:

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from tamis._version import __version__
 from tamis.data.document import Document
-from tamis.encoders.registry import open_encoder
 from tamis.errors import CorruptIndexError, DataError, MissingResourceError, OutputExistsError
 from tamis.events import Listener, ignore
 from tamis.executor import Executor, Threads
+from tamis.families import open_encoder
 from tamis.files import atomic_write, sha256_json, storage_errors, sync_folder
 from tamis.indexer.commit import Change, commit, commit_parts
 from tamis.indexer.compaction import compacted_segments
@@ -279,7 +279,8 @@ class Writer:
     def add_part(self, name: str, kind: str, encoder: Any, options: Mapping[str, Any]) -> EncodedEntry:
         """Encode all documents with a model and keep what it makes as a part; later documents are encoded as they come.
 
-        An interrupted call, made again, encodes what is missing.
+        An interrupted call, made again, encodes what is missing; a part that is there is brought up to entities that its model
+        gained.
 
         Args:
             name: of the part.
@@ -295,7 +296,9 @@ class Writer:
         identity = encoder.identity
         if known := entries.get(check_name(name)):
             if (known.kind, known.fingerprint, dict(known.options)) == (kind, identity.fingerprint, dict(options)):
-                return known
+                if hasattr(encoder, "mentions"):
+                    self.update_part(name, encoder)
+                return encoded_entries(self.manifest.parts)[name]
             raise OutputExistsError(
                 f"{self.folder} has a part {name!r} already ({known.address}): choose another name, as in  --part "
                 f"NAME={identity.address} , or drop it first with  tamis drop-part {self.folder} {name}"
@@ -314,6 +317,37 @@ class Writer:
             self.manifest = commit_parts(self.folder, self.manifest, parts, listener=self._listener)
         shutil.rmtree(self.folder / WORK / job, ignore_errors=True)
         return new
+
+    def update_part(self, name: str, encoder: Any) -> int:
+        """Encode anew what the dimensions that a part's model has gained would change, and nothing else.
+
+        Args:
+            name: of a sparse part.
+            encoder: its model, with `mentions` (see `tamis.indexer.sparse.revise`).
+
+        Returns:
+            How many rows were encoded.
+
+        Raises:
+            MissingResourceError: there is no such part.
+            UsageError: its model does not gain dimensions.
+            FingerprintError: the model is another than the one that encoded the part.
+        """
+        from tamis.indexer.sparse.revise import revise
+
+        entries = encoded_entries(self.manifest.parts)
+        if name not in entries:
+            raise MissingResourceError(
+                f"{self.folder} has no part {name!r}; encoded parts: {', '.join(entries) or 'none'}"
+            )
+        clear_jobs(self.folder)
+        old = entries[name]
+        with storage_errors(self.folder):
+            new, rows = revise(self.folder, self.manifest, name, old, encoder, listener=self._listener)
+            if new is not old:
+                parts = {**entries, name: new}
+                self.manifest = commit_parts(self.folder, self.manifest, parts, listener=self._listener)
+        return rows
 
     def drop_part(self, name: str) -> None:
         """Take an encoded part out of the index.

@@ -1,9 +1,9 @@
 """The network of FiT5: a T5 whose encodings of one query's candidates look at each other.
 
-Yu et al., "Fusion-in-T5: Unifying Document Ranking Signals for Improved Information Retrieval", 2023. In the encoder's last layers
-the states of the candidates' first tokens attend to each other, without positions: no candidate's place matters, and there may be
-any number. The released network adds the state twice there, and checkpoints are trained with that: x + (x + attention(norm(x))).
-The output matrix is one of its own, with a bias, of which the row of the word asked for is kept.
+Yu et al., "Fusion-in-T5: Unifying Document Ranking Signals for Improved Information Retrieval", 2023. In the last layers of the
+encoder the states of the candidates' first tokens attend to each other, without positions: no candidate's place matters, and
+there may be any number. The released network adds the state twice there, x + (x + attention(norm(x))), and its checkpoints were
+trained with that. The output matrix is one of its own, with a bias, of which the row of the word asked for is kept.
 """
 
 from __future__ import annotations

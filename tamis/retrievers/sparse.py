@@ -116,13 +116,11 @@ class SparseRetriever:
         return found
 
     def _evidence(self, dims: NDArray[np.int64], weights: NDArray[np.float32], position: int, total: float) -> Evidence:
-        part = self._part
-        held, values = part.row(position)
+        held, values = self._part.row(position)
         _, ours, theirs = np.intersect1d(dims, held, assume_unique=True, return_indices=True)
-        names = part.names
         children = [
             Evidence(
-                str(dims[i]) if names is None else names[dims[i]],
+                self._name(int(dims[i])),
                 float(np.float32(weights[i] * values[j])),
                 {"query": float(weights[i]), "document": float(values[j])},
             )
@@ -133,6 +131,10 @@ class SparseRetriever:
         if not children:
             return Evidence(matched, None, notes=("it shares no dimension with the query",))
         return Evidence(matched, total, children=tuple(children))
+
+    def _name(self, dimension: int) -> str:
+        names = self._part.names
+        return str(dimension) if names is None else names[dimension]
 
     def _vectors(self, queries: Queries) -> SparseVectors:
         terms = queries.terms

@@ -28,11 +28,7 @@ def test_a_family_has_options_and_a_loader(name: str) -> None:
     assert not fields(options) or any(field.metadata["scope"] == "model" for field in fields(options))
 
 
-LIBRARY_ONLY = {"dyvo"}
-"""Encoders that need more than an address: DyVo its linkers."""
-
-
-@pytest.mark.parametrize("name", sorted(set(encoder_families()) - LIBRARY_ONLY))
+@pytest.mark.parametrize("name", encoder_families())
 def test_the_stage_s_options_hold_the_encoder_s(name: str) -> None:
     """So that an address which is right for one is right for the other, and means the same model."""
     stage = {field.name: field.metadata["scope"] for field in fields(family(name).Options)}

@@ -34,10 +34,10 @@ class SparseKind:
     """A `tamis.indexer.encoded.kinds.PartKind`."""
 
     def facts(self, encoder: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the number of dimensions."""
+        """Return the number of dimensions, and what else the encoder wants to be known."""
         if encoder.dimensions < 1:
             raise UsageError(f"{encoder.identity.address} has vectors of {encoder.dimensions} dimensions")
-        return {"dimensions": encoder.dimensions}
+        return {"dimensions": encoder.dimensions, **(encoder.facts() if hasattr(encoder, "facts") else {})}
 
     def encode(self, entry: EncodedEntry, encoder: Any, texts: Texts, folder: Path, *, tick: Tick) -> int:
         """Encode a chunk."""
@@ -61,12 +61,10 @@ class SparseKind:
 
     def prepare(self, entry: EncodedEntry, encoder: Any, chunks: Sequence[Path], shared: Path) -> dict[str, Any]:
         """Choose the code, and keep the names of the dimensions."""
-        names = encoder.names()
-        if names is not None:
-            (shared / NAMES).write_text(json.dumps(list(names), ensure_ascii=False), "utf-8")
+        named = write_names(encoder, shared)
         sample = np.concatenate([np.zeros(0, np.float32), *(open_rows(chunk, WEIGHTS).values for chunk in chunks)])
         levels = Levels.choose(sample, entry.options["bits"])
-        return {"levels": levels.to_json(), "coding_error": round(levels.error(sample), 6), "named": names is not None}
+        return {"levels": levels.to_json(), "coding_error": round(levels.error(sample), 6), "named": named}
 
     def assemble(self, entry: EncodedEntry, chunks: Sequence[Path], shared: Path, shard: Path) -> None:
         """Put the chunks one after another, in codes."""
@@ -74,7 +72,7 @@ class SparseKind:
         rows = join_rows([open_rows(chunk, WEIGHTS) for chunk in chunks])
         weights = rows.values if rows.values is not None else np.zeros(0, np.float32)
         clipped = 0 if levels.whole else int((weights > levels.scale * ((1 << levels.bits) - 0.5)).sum())
-        _write_shard(levels, replace(rows, values=levels.encode(weights)), shard, clipped=clipped)
+        write_shard(entry, replace(rows, values=levels.encode(weights)), shard, clipped=clipped)
 
     def gather(
         self, entry: EncodedEntry, sources: Sequence[tuple[Path, NDArray[np.int64]]], shared: Path, shard: Path
@@ -83,7 +81,7 @@ class SparseKind:
         levels = Levels.from_json(entry.facts["levels"])
         values = None if levels.binary else CODES
         rows = join_rows([open_rows(folder, values).take(places) for folder, places in sources])
-        _write_shard(levels, rows, shard, clipped=0)
+        write_shard(entry, rows, shard, clipped=0)
 
     def finish(self, entry: EncodedEntry, folder: Path, live: NDArray[np.bool_] | None) -> EncodedEntry:
         """Bring the runs up to the shards."""
@@ -123,7 +121,25 @@ def check_vectors(address: str, found: SparseVectors) -> None:
         raise ModelError(f"{address} gave dimensions that do not ascend from 0")
 
 
-def _write_shard(levels: Levels, rows: SparseRows, shard: Path, *, clipped: int) -> None:
+def write_names(encoder: Any, shared: Path) -> bool:
+    """Write what an encoder calls its dimensions, if it does; say so."""
+    names = encoder.names()
+    if names is None:
+        return False
+    (shared / NAMES).write_text(json.dumps(list(names), ensure_ascii=False), "utf-8")
+    return True
+
+
+def write_shard(entry: EncodedEntry, rows: SparseRows, shard: Path, *, clipped: int) -> None:
+    """Write the rows of a segment, their values in codes, and what is to be known of them.
+
+    Args:
+        entry: of the part.
+        rows: of the segment.
+        shard: the folder.
+        clipped: how many weights were above the largest level.
+    """
+    levels = Levels.from_json(entry.facts["levels"])
     if levels.binary:
         write_rows(shard, replace(rows, values=None), None)
     else:
@@ -131,7 +147,12 @@ def _write_shard(levels: Levels, rows: SparseRows, shard: Path, *, clipped: int)
         wide = int(codes.max(initial=0)) > np.iinfo(np.uint8).max
         write_rows(shard, replace(rows, values=codes.astype(np.uint16 if wide else np.uint8)), CODES)
     empty = int((np.diff(rows.offsets) == 0).sum())
-    write_json(shard / CARD, {"entries": len(rows.dimensions), "empty": empty, "clipped": clipped})
+    card = {"entries": len(rows.dimensions), "empty": empty, "clipped": clipped}
+    if "words" in entry.facts:
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(rows.dimensions >= entry.facts["words"])])[rows.offsets]
+        counts = np.diff(ends)
+        card |= {"entities": int(counts.sum()), "with_entities": int((counts > 0).sum())}
+    write_json(shard / CARD, card)
 
 
 def _run_name(segments: Sequence[str]) -> str:
@@ -151,7 +172,11 @@ def _standing(entry: EncodedEntry, segments: Sequence[str]) -> list[int]:
 
 def _statistics(folder: Path, segments: Sequence[str], sizes: Sequence[int]) -> dict[str, Any]:
     cards = [json.loads((folder / segment / CARD).read_bytes()) for segment in segments]
-    totals = {name: sum(card[name] for card in cards) for name in ("entries", "empty", "clipped")}
+    names = cards[0].keys() if cards else ("entries", "empty", "clipped")
+    totals = {name: sum(card[name] for card in cards) for name in names}
     rows = sum(sizes)
-    mean = round(totals["entries"] / rows, 2) if rows else 0.0
-    return {"mean_dimensions": mean, **totals}
+    found = {"mean_dimensions": round(totals["entries"] / rows, 2) if rows else 0.0, **totals}
+    if "entities" in totals and rows:
+        found["mean_entities"] = round(totals["entities"] / rows, 2)
+        found["entity_share"] = round(totals["with_entities"] / rows, 4)
+    return found

@@ -1,0 +1,1 @@
+"""Entities: a vocabulary of them, and linkers that propose entities for texts."""
