@@ -34,6 +34,9 @@ def compare(
         float, typer.Option("--alpha", metavar="A", help="Level of significance; intervals cover 1 - A.")
     ] = 0.05,
     ties: TiesOption = "trec_eval",
+    judged_only: Annotated[
+        bool, typer.Option("--judged-only", help="Leave unjudged documents out, where a measure can.")
+    ] = False,
     form: FormatOption = "table",
 ) -> None:
     """Compare runs with a baseline: differences, intervals, significance.
@@ -48,7 +51,7 @@ def compare(
 
     check_format(form)
     paths, base = _with_baseline(runs, baseline)
-    evaluation = evaluate_files(session, qrels, paths, measures or DEFAULT_MEASURES, ties=ties, judged_only=False)
+    evaluation = evaluate_files(session, qrels, paths, measures or DEFAULT_MEASURES, ties=ties, judged_only=judged_only)
     system = evaluation.systems[base]
     chosen: dict[str, Any] = {"test": test, "correction": correction}
     comparison = compare_systems(evaluation, system, alpha=alpha, **chosen)

@@ -32,6 +32,16 @@ def test_options_reach_the_comparison(built, tamis):
     assert (values["test"], values["correction"], values["alpha"]) == ("randomisation", "bonferroni", 0.1)
 
 
+def test_judged_only_condenses_the_lists(tmp_path, tamis):
+    qrels, full, holes = (tmp_path / name for name in ("qrels.txt", "full.run", "holes.run"))
+    qrels.write_text("1 0 a 1\n1 0 b 0\n2 0 a 1\n2 0 b 0\n")
+    full.write_text("".join(f"{q} Q0 a 1 2 x\n{q} Q0 b 2 1 x\n" for q in (1, 2)))
+    holes.write_text("".join(f"{q} Q0 new 1 3 x\n{q} Q0 a 2 2 x\n{q} Q0 b 3 1 x\n" for q in (1, 2)))
+    for options, difference in ([], -0.5), (["--judged-only"], 0.0):
+        done = tamis("compare", qrels, full, holes, "--baseline", full, "-m", "AP", "--json", *options)
+        assert [d["difference"] for d in done.envelope["metrics"]["differences"]] == [difference]
+
+
 @pytest.mark.parametrize("form", ["csv", "markdown", "latex"])
 def test_forms(form, built, tamis):
     out = tamis("compare", built.qrels, built.bm25, built.ql, "--baseline", "bm25", "--format", form).out
