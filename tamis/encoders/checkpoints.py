@@ -180,9 +180,12 @@ def read_state(folder: Path) -> dict[str, torch.Tensor]:
     import torch
     from safetensors.torch import load_file
 
-    require_weights(folder)
+    alone = sorted(path.name for path in folder.glob("*") if path.suffix in (".safetensors", ".bin", ".pt"))
+    standard = [name for name in _STATES if (folder / name).exists()]
+    if not standard and len(alone) != 1:
+        require_weights(folder)
+    name = standard[0] if standard else alone[0]  # a checkpoint of one file may call it as it likes
     try:
-        name = next(name for name in _STATES if (folder / name).exists())
         sharded = name.endswith(".index.json")
         state: dict[str, torch.Tensor] = {}
         for part in sorted(set(read_json(folder / name)["weight_map"].values())) if sharded else [name]:
