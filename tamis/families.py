@@ -46,6 +46,7 @@ _BUILTIN: dict[str, str] = {
     "firstp": "tamis.retrievers.passages:FirstP",
     "fit5": "tamis.rerankers.family:FiT5",
     "impacts": "tamis.retrievers.sparse:Impacts",
+    "listwise": "tamis.rerankers.family:Listwise",
     "maxp": "tamis.retrievers.passages:MaxP",
     "monot5": "tamis.rerankers.family:MonoT5",
     "openai": "tamis.retrievers.dense:OpenAI",

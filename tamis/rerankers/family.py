@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from tamis.errors import UsageError
 from tamis.families import Address, scoped_address
 from tamis.rerankers.lists import ListOptions, ListReranker
-from tamis.rerankers.options import CrossOptions, DuoOptions, FiT5Options, RerankOptions, T5Options
+from tamis.rerankers.options import CrossOptions, DuoOptions, FiT5Options, ListwiseOptions, RerankOptions, T5Options
 from tamis.rerankers.stage import PairReranker
 from tamis.stages import PartSource
 
@@ -110,3 +110,16 @@ class FiT5(ListFamily):
     summary = "FiT5: T5 that reads each candidate with its score so far, and all of a query's candidates together"
     Options = _FiT5Options
     checkpoints = ("OpenMatch/FiT5-msmarco",)
+
+
+@dataclass(frozen=True)
+class _ListwiseOptions(ListOptions, ListwiseOptions):
+    """Options of ``listwise``."""
+
+
+class Listwise(ListFamily):
+    """The ``listwise`` family."""
+
+    summary = "a language model behind an endpoint that is asked to put passages in order, window by window"
+    Options = _ListwiseOptions
+    checkpoints = ("castorini/rank_zephyr_7b_v1_full", "castorini/rank_vicuna_7b_v1")

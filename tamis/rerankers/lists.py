@@ -47,10 +47,12 @@ class ListScores:
     Attributes:
         scores: for every list float64 [candidates]; larger is more relevant, not a number where there is none.
         counts: what it has cost, by name: ``calls``, ``tokens``, ``truncated``, ``repairs`` …
+        partial: for every list whether it was left unfinished, though all have scores; None: none was.
     """
 
     scores: Sequence[NDArray[np.float64]]
     counts: Mapping[str, float] = field(default_factory=dict)
+    partial: Sequence[bool] | None = None
 
 
 @runtime_checkable
@@ -165,7 +167,8 @@ class ListReranker:
             rows, old = ranking.at(i)
             ordered.append(reorder(rows, old, scores))
             late.append(bool(np.isnan(scores).any()))
-        partial = (ranking.partial | np.array(late, np.bool_)).tolist()
+        late_too = np.array(found.partial or [False] * len(lists), np.bool_)
+        partial = (ranking.partial | np.array(late, np.bool_) | late_too).tolist()
         return Ranking.from_lists(ranking.space, ranking.query_ids, ordered, partial=partial)
 
     def cost(self) -> dict[str, Any]:

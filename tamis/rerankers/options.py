@@ -103,3 +103,30 @@ class FiT5Options(NumericOptions):
     base: str = option(
         "google-t5/t5-base", "configuration and tokenizer of a checkpoint that comes without", scope="model"
     )
+
+
+STYLES = ("rankzephyr", "rankgpt")
+STRATEGIES = ("sliding", "full")
+
+
+@dataclass(frozen=True)
+class ListwiseOptions:
+    """Model options of ``listwise``."""
+
+    endpoint: str | None = option(None, "URL that speaks OpenAI's chat protocol; OpenAI's if none", scope="model")
+    key: str | None = option(None, "environment variable with the key; OPENAI_API_KEY for OpenAI's", scope="model")
+    style: str = option("rankzephyr", "how the model is asked", scope="model", choices=STYLES)
+    strategy: str = option(
+        "sliding", "windows from the end of the list, or one over all of it", scope="model", choices=STRATEGIES
+    )
+    window: int = option(20, "passages that are read at a time", scope="model", ge=2)
+    stride: int = option(10, "places from one window to the next", scope="model", ge=1)
+    passes: int = option(1, "how often the windows go over a list", scope="model", ge=1)
+    words: int = option(300, "words that are shown of a passage", scope="model", ge=1)
+    max_tokens: int | None = option(None, "tokens of an answer at most; not said if none", scope="model", ge=1)
+    concurrency: int = option(8, "queries that are worked on at a time", scope="model", ge=1)
+    timeout: float = option(60.0, "seconds without an answer after which a call counts as failed", scope="model", gt=0)
+    retries: int = option(6, "how often a call is repeated that failed for a reason that may pass", scope="model", ge=0)
+    budget: int | None = option(None, "tokens after which nothing more is asked", scope="model", ge=1)
+    record: str | None = option(None, "file that calls are kept in, and taken from", scope="model")
+    replay: str | None = option(None, "file that all calls are taken from: nothing is asked", scope="model")

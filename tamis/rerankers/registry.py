@@ -11,6 +11,7 @@ from tamis.families import Address, parse_options, scoped_address
 _RERANKERS: dict[str, tuple[str, str]] = {
     "cross": ("tamis.rerankers.backends", "tamis.rerankers.options:CrossOptions"),
     "fit5": ("tamis.rerankers.fit5", "tamis.rerankers.options:FiT5Options"),
+    "listwise": ("tamis.rerankers.listwise.scorer", "tamis.rerankers.options:ListwiseOptions"),
     "duot5": ("tamis.rerankers.duot5", "tamis.rerankers.options:T5Options"),
     "monot5": ("tamis.rerankers.monot5", "tamis.rerankers.options:T5Options"),
 }

@@ -1,0 +1,1 @@
+"""Language models that put a list of passages in order: prompts, windows, answers, and the models behind an endpoint."""
