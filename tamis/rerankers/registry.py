@@ -9,6 +9,7 @@ from tamis.errors import UnknownNameError
 from tamis.families import Address, parse_options, scoped_address
 
 _RERANKERS: dict[str, tuple[str, str]] = {
+    "cedr": ("tamis.rerankers.cedr", "tamis.rerankers.options:CedrOptions"),
     "cross": ("tamis.rerankers.backends", "tamis.rerankers.options:CrossOptions"),
     "fit5": ("tamis.rerankers.fit5", "tamis.rerankers.options:FiT5Options"),
     "listwise": ("tamis.rerankers.listwise.scorer", "tamis.rerankers.options:ListwiseOptions"),
