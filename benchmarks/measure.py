@@ -99,6 +99,7 @@ def _cell(value: object) -> str:
 
 def machine() -> str:
     """Describe the machine and the versions in one line."""
+    from tamis.errors import MissingResourceError, PrerequisiteError
     from tamis.indexer.lucene.jvm import find_jar
 
     model = platform.processor() or platform.machine()
@@ -106,10 +107,13 @@ def machine() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = [f"Python {platform.python_version()}"]
+    with contextlib.suppress(PrerequisiteError, MissingResourceError):  # some need no Java
+        versions.append(find_jar().stem.removesuffix("-fatjar"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     return (
-        f"{model}, {cores} cores, {memory:.0f} GiB, {platform.system()}; Python {platform.python_version()}, "
-        f"{find_jar().stem.removesuffix('-fatjar')}; load average {os.getloadavg()[0]:.1f} at the end"
+        f"{model}, {cores} cores, {memory:.0f} GiB, {platform.system()}; {', '.join(versions)}; "
+        f"load average {os.getloadavg()[0]:.1f} at the end"
     )
 
 
