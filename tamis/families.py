@@ -56,6 +56,8 @@ _BUILTIN: dict[str, str] = {
     "splade": "tamis.retrievers.sparse:Splade",
     "sump": "tamis.retrievers.passages:SumP",
     "tct-colbert": "tamis.retrievers.dense:TctColbert",
+    "tk": "tamis.rerankers.family:TK",
+    "tkl": "tamis.rerankers.family:TKL",
     "uhd": "tamis.retrievers.sparse:Uhd",
     "unicoil": "tamis.retrievers.sparse:Unicoil",
     "vectors": "tamis.retrievers.dense:Vectors",

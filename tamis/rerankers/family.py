@@ -16,6 +16,7 @@ from tamis.rerankers.options import (
     ListwiseOptions,
     RerankOptions,
     T5Options,
+    TKOptions,
 )
 from tamis.rerankers.stage import PairReranker
 from tamis.stages import PartSource
@@ -143,3 +144,22 @@ class Cedr(PairFamily):
 
     summary = "CEDR: BERT with KNRM, PACRR or DRMM over the similarities of its states in all layers, or without"
     Options = _CedrOptions
+
+
+@dataclass(frozen=True)
+class _TKOptions(RerankOptions, TKOptions):
+    """Options of ``tk`` and ``tkl``."""
+
+
+class TK(PairFamily):
+    """The ``tk`` family."""
+
+    summary = "TK: word vectors in a little context, and kernels over their similarities; for passages"
+    Options = _TKOptions
+
+
+class TKL(PairFamily):
+    """The ``tkl`` family."""
+
+    summary = "TKL: the same for long documents, by local attention and their best regions"
+    Options = _TKOptions

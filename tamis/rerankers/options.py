@@ -148,3 +148,12 @@ class CedrOptions(NumericOptions):
         "configuration and tokenizer of a checkpoint that comes without",
         scope="model",
     )
+
+
+@dataclass(frozen=True)
+class TKOptions(NumericOptions):
+    """Model options of ``tk`` and ``tkl``."""
+
+    doc_length: int | None = option(
+        None, "words that are read of a document; 200 for tk and 2000 for tkl if none", scope="model", ge=1
+    )

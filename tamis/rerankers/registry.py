@@ -14,6 +14,8 @@ _RERANKERS: dict[str, tuple[str, str]] = {
     "fit5": ("tamis.rerankers.fit5", "tamis.rerankers.options:FiT5Options"),
     "listwise": ("tamis.rerankers.listwise.scorer", "tamis.rerankers.options:ListwiseOptions"),
     "duot5": ("tamis.rerankers.duot5", "tamis.rerankers.options:T5Options"),
+    "tk": ("tamis.rerankers.tk", "tamis.rerankers.options:TKOptions"),
+    "tkl": ("tamis.rerankers.tk", "tamis.rerankers.options:TKOptions"),
     "monot5": ("tamis.rerankers.monot5", "tamis.rerankers.options:T5Options"),
 }
 
