@@ -18,7 +18,7 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -298,3 +298,48 @@ __all__ = [
     "parse_options",
     "scoped_address",
 ]
+
+
+class Loaders:
+    """Models of one kind by the names of their families; modules are imported when they are needed.
+
+    Args:
+        kind: what messages call a name.
+        table: for every name the module that has ``load(address, options)``, and ``MODULE:CLASS`` of its options.
+    """
+
+    def __init__(self, kind: str, table: Mapping[str, tuple[str, str]]) -> None:
+        self._kind, self._table = kind, table
+
+    def names(self) -> list[str]:
+        """Return the names, ascending."""
+        return sorted(self._table)
+
+    def options(self, family: str) -> type[Any]:
+        """Return the dataclass of a family's model options, without loading its libraries.
+
+        Raises:
+            UnknownNameError: there is no such family.
+        """
+        if family not in self._table:
+            raise UnknownNameError(self._kind, family, self._table)
+        module, _, name = self._table[family][1].partition(":")
+        options: type[Any] = getattr(import_module(module), name)
+        return options
+
+    def module(self, family: str) -> Any:
+        """Import the module of a family that there is."""
+        return import_module(self._table[family][0])
+
+    def load(self, address: Address | str) -> Any:
+        """Load the model that an address names; options of other scopes than its own are left alone.
+
+        Raises:
+            UnknownNameError: no such family or option.
+            TamisError: as its loader says.
+        """
+        parsed = Address.parse(address) if isinstance(address, str) else address
+        cls = self.options(parsed.family)
+        own = [pair for pair in parsed.options if pair[0] in cls.__dataclass_fields__]
+        options = parse_options(cls, own, of=parsed.family)
+        return self.module(parsed.family).load(scoped_address(parsed, cls, "model"), options)

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
-from tamis.errors import UnknownNameError
-from tamis.families import Address, parse_options, scoped_address
+from tamis.families import Address, Loaders
 
-_ENCODERS: dict[str, tuple[str, str]] = {
-    "colbert": ("tamis.encoders.colbert", "ColbertOptions"),
-    "cort": ("tamis.encoders.cort", "LengthOptions"),
-    "d2llm": ("tamis.encoders.d2llm", "LengthOptions"),
-    "dense": ("tamis.encoders.dense", "DenseOptions"),
-    "dpr": ("tamis.encoders.dpr", "PairOptions"),
-    "dse": ("tamis.encoders.dse", "LengthOptions"),
-    "dyvo": ("tamis.encoders.dyvo", "DyvoOptions"),
-    "impacts": ("tamis.encoders.impacts", "ImpactsOptions"),
-    "openai": ("tamis.encoders.openai", "OpenAIOptions"),
-    "spar": ("tamis.encoders.spar", "SparOptions"),
-    "splade": ("tamis.encoders.splade", "SpladeOptions"),
-    "tct-colbert": ("tamis.encoders.tct_colbert", "LengthOptions"),
-    "uhd": ("tamis.encoders.uhd", "UhdOptions"),
-    "unicoil": ("tamis.encoders.sparse_unicoil", "UnicoilOptions"),
-    "vectors": ("tamis.encoders.vectors", "VectorsOptions"),
-}
+_LOADERS = Loaders(
+    "family of encoders",
+    {
+        "colbert": ("tamis.encoders.colbert", "tamis.encoders.options:ColbertOptions"),
+        "cort": ("tamis.encoders.cort", "tamis.encoders.options:LengthOptions"),
+        "d2llm": ("tamis.encoders.d2llm", "tamis.encoders.options:LengthOptions"),
+        "dense": ("tamis.encoders.dense", "tamis.encoders.options:DenseOptions"),
+        "dpr": ("tamis.encoders.dpr", "tamis.encoders.options:PairOptions"),
+        "dse": ("tamis.encoders.dse", "tamis.encoders.options:LengthOptions"),
+        "dyvo": ("tamis.encoders.dyvo", "tamis.encoders.options:DyvoOptions"),
+        "impacts": ("tamis.encoders.impacts", "tamis.encoders.options:ImpactsOptions"),
+        "openai": ("tamis.encoders.openai", "tamis.encoders.options:OpenAIOptions"),
+        "spar": ("tamis.encoders.spar", "tamis.encoders.options:SparOptions"),
+        "splade": ("tamis.encoders.splade", "tamis.encoders.options:SpladeOptions"),
+        "tct-colbert": ("tamis.encoders.tct_colbert", "tamis.encoders.options:LengthOptions"),
+        "uhd": ("tamis.encoders.uhd", "tamis.encoders.options:UhdOptions"),
+        "unicoil": ("tamis.encoders.sparse_unicoil", "tamis.encoders.options:UnicoilOptions"),
+        "vectors": ("tamis.encoders.vectors", "tamis.encoders.options:VectorsOptions"),
+    },
+)
 
 
 def encoder_families() -> list[str]:
     """Return the names of the families that encode."""
-    return sorted(_ENCODERS)
+    return _LOADERS.names()
 
 
 def encoder_options(family: str) -> type[Any]:
@@ -38,10 +39,7 @@ def encoder_options(family: str) -> type[Any]:
     Raises:
         UnknownNameError: there is no such family.
     """
-    if family not in _ENCODERS:
-        raise UnknownNameError("family of encoders", family, _ENCODERS)
-    options: type[Any] = getattr(import_module("tamis.encoders.options"), _ENCODERS[family][1])
-    return options
+    return _LOADERS.options(family)
 
 
 def open_encoder(address: Address | str) -> Any:
@@ -52,8 +50,4 @@ def open_encoder(address: Address | str) -> Any:
         MissingResourceError: no such checkpoint.
         ModelError: the checkpoint cannot be used.
     """
-    parsed = Address.parse(address) if isinstance(address, str) else address
-    cls = encoder_options(parsed.family)
-    own = [pair for pair in parsed.options if pair[0] in cls.__dataclass_fields__]
-    options = parse_options(cls, own, of=parsed.family)
-    return import_module(_ENCODERS[parsed.family][0]).load(scoped_address(parsed, cls, "model"), options)
+    return _LOADERS.load(address)

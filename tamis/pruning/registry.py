@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from tamis.errors import UnknownNameError
-from tamis.families import Address, parse_options, scoped_address
+from tamis.families import Address, Loaders, parse_options
 from tamis.pruning.base import Statistic
 from tamis.pruning.options import VectorOptions
 
@@ -42,6 +41,7 @@ _QUALITY: dict[str, tuple[str, str, str]] = {
     "random": ("tamis.pruning.uniform", "tamis.pruning.options:RandomOptions", "knows nothing; random?seed=1"),
     "stopwords": ("tamis.pruning.stopwords", "tamis.pruning.options:NoOptions", "share of stop words"),
 }
+_LOADERS = Loaders("quality model", {name: (module, options) for name, (module, options, _) in _QUALITY.items()})
 _STATISTICS = {"cdd": "tamis.pruning.cdd:CddStatistic", "centroid": "tamis.pruning.vectors:CentroidStatistic"}
 
 
@@ -56,11 +56,7 @@ def quality_options(family: str) -> type[Any]:
     Raises:
         UnknownNameError: there is no such family.
     """
-    if family not in _QUALITY:
-        raise UnknownNameError("quality model", family, _QUALITY)
-    module, _, name = _QUALITY[family][1].partition(":")
-    options: type[Any] = getattr(import_module(module), name)
-    return options
+    return _LOADERS.options(family)
 
 
 def open_quality(address: Address | str) -> Any:
@@ -73,11 +69,10 @@ def open_quality(address: Address | str) -> Any:
     """
     parsed = Address.parse(address) if isinstance(address, str) else address
     cls = quality_options(parsed.family)
-    load = import_module(_QUALITY[parsed.family][0]).load
     if cls is VectorOptions:  # the options in the address are the encoder's
-        return load(parsed, cls())
-    options = parse_options(cls, parsed.options, of=parsed.family)
-    return load(scoped_address(parsed, cls, "model"), options)
+        return _LOADERS.module(parsed.family).load(parsed, cls())
+    parse_options(cls, parsed.options, of=parsed.family)  # there are no others than the model's
+    return _LOADERS.load(parsed)
 
 
 def statistic(name: str) -> Statistic:

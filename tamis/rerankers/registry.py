@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
-from tamis.errors import UnknownNameError
-from tamis.families import Address, parse_options, scoped_address
+from tamis.families import Address, Loaders
 
-_RERANKERS: dict[str, tuple[str, str]] = {
-    "cedr": ("tamis.rerankers.cedr", "tamis.rerankers.options:CedrOptions"),
-    "cross": ("tamis.rerankers.backends", "tamis.rerankers.options:CrossOptions"),
-    "fit5": ("tamis.rerankers.fit5", "tamis.rerankers.options:FiT5Options"),
-    "listwise": ("tamis.rerankers.listwise.scorer", "tamis.rerankers.options:ListwiseOptions"),
-    "duot5": ("tamis.rerankers.duot5", "tamis.rerankers.options:T5Options"),
-    "tk": ("tamis.rerankers.tk", "tamis.rerankers.options:TKOptions"),
-    "tkl": ("tamis.rerankers.tk", "tamis.rerankers.options:TKOptions"),
-    "monot5": ("tamis.rerankers.monot5", "tamis.rerankers.options:T5Options"),
-}
+_LOADERS = Loaders(
+    "family of rerankers",
+    {
+        "cedr": ("tamis.rerankers.cedr", "tamis.rerankers.options:CedrOptions"),
+        "cross": ("tamis.rerankers.backends", "tamis.rerankers.options:CrossOptions"),
+        "duot5": ("tamis.rerankers.duot5", "tamis.rerankers.options:T5Options"),
+        "fit5": ("tamis.rerankers.fit5", "tamis.rerankers.options:FiT5Options"),
+        "listwise": ("tamis.rerankers.listwise.scorer", "tamis.rerankers.options:ListwiseOptions"),
+        "monot5": ("tamis.rerankers.monot5", "tamis.rerankers.options:T5Options"),
+        "tk": ("tamis.rerankers.tk", "tamis.rerankers.options:TKOptions"),
+        "tkl": ("tamis.rerankers.tk", "tamis.rerankers.options:TKOptions"),
+    },
+)
 
 
 def reranker_families() -> list[str]:
     """Return the names of the families."""
-    return sorted(_RERANKERS)
+    return _LOADERS.names()
 
 
 def reranker_options(family: str) -> type[Any]:
@@ -31,11 +32,7 @@ def reranker_options(family: str) -> type[Any]:
     Raises:
         UnknownNameError: there is no such family.
     """
-    if family not in _RERANKERS:
-        raise UnknownNameError("family of rerankers", family, _RERANKERS)
-    module, _, name = _RERANKERS[family][1].partition(":")
-    options: type[Any] = getattr(import_module(module), name)
-    return options
+    return _LOADERS.options(family)
 
 
 def open_reranker(address: Address | str) -> Any:
@@ -49,8 +46,4 @@ def open_reranker(address: Address | str) -> Any:
         MissingResourceError: no such checkpoint.
         ModelError: the checkpoint cannot be used.
     """
-    parsed = Address.parse(address) if isinstance(address, str) else address
-    cls = reranker_options(parsed.family)
-    own = [pair for pair in parsed.options if pair[0] in cls.__dataclass_fields__]
-    options = parse_options(cls, own, of=parsed.family)
-    return import_module(_RERANKERS[parsed.family][0]).load(scoped_address(parsed, cls, "model"), options)
+    return _LOADERS.load(address)

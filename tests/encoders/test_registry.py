@@ -6,12 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from tamis.encoders.registry import _ENCODERS, encoder_families, encoder_options, open_encoder
+from tamis.encoders.registry import _LOADERS, encoder_families, encoder_options, open_encoder
 from tamis.errors import UnknownNameError, UsageError
 from tamis.families import Address, family
 
@@ -22,7 +21,7 @@ Save = Callable[..., Path]
 def test_a_family_has_options_and_a_loader(name: str) -> None:
     options = encoder_options(name)
     options()
-    assert callable(import_module(_ENCODERS[name][0]).load)
+    assert callable(_LOADERS.module(name).load)
     for field in fields(options):
         assert field.metadata["help"], field.name
     assert not fields(options) or any(field.metadata["scope"] == "model" for field in fields(options))
