@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tamis.encoders.base import ModelIdentity, Passage, Tick, no_tick
 from tamis.events import Listener, ignore
 from tamis.ranking import Queries, Ranking
+from tamis.stages import Evidence
 
 
 class PairScores(NamedTuple):
@@ -40,6 +41,14 @@ class PairScorer(Protocol):
         Raises:
             ModelError: the model gave numbers that are not finite.
         """
+
+
+@runtime_checkable
+class PairExplainer(Protocol):
+    """A `PairScorer` that can say what a score is made of."""
+
+    def explain_pair(self, query: str, passage: Passage) -> Sequence[Evidence]:
+        """Return parts whose values add up to the score of the pair, to rounding; none where it cannot be told."""
 
 
 @runtime_checkable

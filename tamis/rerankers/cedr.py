@@ -27,6 +27,7 @@ from tamis.families import Address
 from tamis.rerankers.base import PairScores
 from tamis.rerankers.cedr_heads import QUERY_LENGTH, Head, Heads, chunks_of
 from tamis.rerankers.options import CedrOptions
+from tamis.stages import Evidence
 
 VERSION = 1
 MOST_TOKENS = 512
@@ -79,6 +80,22 @@ class Cedr(nn.Module):
             queries: word pieces of each pair's query, `QUERY_LENGTH` at most.
             documents: word pieces of each pair's document.
         """
+        with_bert = self._read(queries, documents)
+        with torch.autocast(with_bert[0].device.type, enabled=False):
+            scores: torch.Tensor = self.head(*with_bert)
+        return scores
+
+    def explain_pair(self, query: str, passage: Passage) -> list[Evidence]:
+        """Return what the kernels of KNRM add; see `tamis.rerankers.base.PairExplainer`."""
+        asked, text = self._pieces([query])[0], self._pieces([passage.joined])[0]
+        with torch.inference_mode(), self.numerics.running():
+            given = self._read([asked[:QUERY_LENGTH]], [text[: self.options.doc_length]])
+            return [Evidence(name, value) for name, value in self.head.parts(*given).items()]
+
+    def _read(
+        self, queries: Sequence[Sequence[int]], documents: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what a head is given, see `Head.forward`; arguments as of `forward`."""
         ids, types, mask, owners = self._rows(queries, documents)
         found = self.bert(ids, attention_mask=mask, token_type_ids=types, output_hidden_states=True)
         layers = torch.stack([state.float() for state in found.hidden_states], 1)  # [chunks, layers, tokens, width]
@@ -92,9 +109,7 @@ class Cedr(nn.Module):
         asked = mask[starts, 1 : QUERY_LENGTH + 1].bool()
         similar = _unit(query) @ _unit(document).transpose(-1, -2)
         similar = similar * asked[:, None, :, None] * seen[:, None, None]
-        with torch.autocast(ids.device.type, enabled=False):
-            scores: torch.Tensor = self.head(similar.float(), asked, seen, first.float())
-        return scores
+        return similar.float(), asked, seen, first.float()
 
     def _rows(
         self, queries: Sequence[Sequence[int]], documents: Sequence[Sequence[int]]

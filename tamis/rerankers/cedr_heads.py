@@ -40,6 +40,12 @@ class Head(nn.Module):
         """
         raise NotImplementedError
 
+    def parts(
+        self, similar: torch.Tensor, query: torch.Tensor, document: torch.Tensor, first: torch.Tensor
+    ) -> dict[str, float]:
+        """Return what adds up to the score of one pair, by name; nothing where it is no sum."""
+        return {}
+
 
 class Vanilla(Head):
     """A linear map of the first token's state."""
@@ -89,11 +95,24 @@ class Knrm(Head):
         self, similar: torch.Tensor, query: torch.Tensor, document: torch.Tensor, first: torch.Tensor
     ) -> torch.Tensor:
         """See `Head`."""
+        scores: torch.Tensor = self.combine(torch.cat([self._logs(similar, query, document), first], 1))[:, 0]
+        return scores
+
+    def parts(
+        self, similar: torch.Tensor, query: torch.Tensor, document: torch.Tensor, first: torch.Tensor
+    ) -> dict[str, float]:
+        """Return what each kernel adds, over all layers, and what the first token does."""
+        logs, weights = self._logs(similar, query, document)[0], self.combine.weight[0]
+        kernels = (logs * weights[: len(logs)]).view(len(MUS), -1).sum(1).tolist()
+        rest = float(first[0] @ weights[len(logs) :] + self.combine.bias[0])
+        return {f"similarities near {mu:g}": value for mu, value in zip(MUS, kernels, strict=True)} | {"[CLS]": rest}
+
+    def _logs(self, similar: torch.Tensor, query: torch.Tensor, document: torch.Tensor) -> torch.Tensor:
+        """Return the logarithms of soft counts, summed over the query: float32 [pairs, kernels * layers]."""
         # the released code takes a token whose similarities add up to nothing for padding
         asked = similar.sum(-1)[:, None] != 0 if self.padded else query[:, None, None]
         logs = torch.log(self.counts(similar, document) + 1e-6) * asked
-        scores: torch.Tensor = self.combine(torch.cat([logs.sum(-1).flatten(1), first], 1))[:, 0]
-        return scores
+        return logs.sum(-1).flatten(1)
 
 
 class _Gram(nn.Module):

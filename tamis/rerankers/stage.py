@@ -24,7 +24,7 @@ from tamis.encoders.batching import Numerics
 from tamis.errors import MissingResourceError, UsageError
 from tamis.events import Advanced, Finished, Listener, Started, ignore
 from tamis.ranking import Queries, Ranking, Rows, Scores, tie_order
-from tamis.rerankers.base import PairScorer
+from tamis.rerankers.base import PairExplainer, PairScorer
 from tamis.rerankers.cache import PairCache, default_cache, pair_keys
 from tamis.rerankers.options import RerankOptions
 from tamis.rerankers.windows import Tokenized, Windows, parse_pool
@@ -194,20 +194,30 @@ class PairReranker:
         parts = np.split(windows, work.starts[1:])
         passages = np.split(work.places, work.starts[1:])
         found = [
-            self._evidence(float(score), part, [work.passages[i].text for i in places.tolist()])
+            self._evidence(float(score), part, work, places.tolist())
             for score, part, places in zip(scores, parts, passages, strict=True)
         ]
         return [found[i : i + len(rows)] for i in range(0, len(found), len(rows))]
 
-    def _evidence(self, score: float, windows: Scores, texts: Sequence[str]) -> Evidence:
-        value = None if np.isnan(score) else score
+    def _evidence(self, score: float, windows: Scores, work: _Work, places: Sequence[int]) -> Evidence:
+        """The evidence of a candidate: its windows and, where the model tells, the parts of their scores."""
+        scorer, value = self.scorer, None if np.isnan(score) else score
+        parts = [
+            tuple(scorer.explain_pair(work.queries[i], work.passages[i])) if isinstance(scorer, PairExplainer) else ()
+            for i in places
+        ]
         if self._windows is None:
-            return Evidence("pair score", value)
+            return Evidence("pair score", value, {}, parts[0])
         children = tuple(
             Evidence(
-                text if len(text) <= 60 else f"{text[:59]}…", None if np.isnan(one) else float(one), {"window": i + 1}
+                text if len(text) <= 60 else f"{text[:59]}…",
+                None if np.isnan(one) else float(one),
+                {"window": i + 1},
+                part,
             )
-            for i, (text, one) in enumerate(zip(texts, windows, strict=True))
+            for i, (text, one, part) in enumerate(
+                zip([work.passages[place].text for place in places], windows, parts, strict=True)
+            )
         )
         return Evidence(f"pool {self.options.pool} of {len(children)} windows", value, {}, children)
 

@@ -29,6 +29,7 @@ from tamis.families import Address
 from tamis.rerankers.base import PairScores
 from tamis.rerankers.options import TKOptions
 from tamis.rerankers.tk_network import TK, TKL, TKGeometry
+from tamis.stages import Evidence
 
 VERSION = 1
 UNKNOWN, FIRST = 1, 2
@@ -81,6 +82,13 @@ class TKScorer(nn.Module):
         self.tokens += int(lengths.sum() + query_lengths.sum())
         require_finite(self.identity.address, found)
         return PairScores(found, truncated)
+
+    def explain_pair(self, query: str, passage: Passage) -> list[Evidence]:
+        """Return what kernels (TK) or regions (TKL) add; see `tamis.rerankers.base.PairExplainer`."""
+        asked, text = self.numbers(query)[:QUERY_WORDS] or [0], self.numbers(passage.joined)[: self._doc_length] or [0]
+        given = (torch.tensor([ids], device=self.numerics.device) for ids in (asked, text))
+        with torch.inference_mode(), self.numerics.running():
+            return [Evidence(name, value) for name, value in self.network.parts(*given).items()]
 
     def numbers(self, text: str) -> list[int]:
         """Return the numbers of a text's words."""

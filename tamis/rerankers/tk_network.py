@@ -123,10 +123,19 @@ class TK(nn.Module):
         self, query: torch.Tensor, cosines: torch.Tensor, asked: torch.Tensor, read: torch.Tensor
     ) -> torch.Tensor:
         """Return scores of what `matches` found."""
-        sums = (kernels(cosines) * read[:, None, :, None]).sum(2)
-        logs = torch.log((sums * self.kernel_alpha_scaler).clamp(min=LEAST)) * asked[..., None]
-        scores: torch.Tensor = self.dense(logs.sum(1))[:, 0]
+        scores: torch.Tensor = self.dense(self._logs(cosines, asked, read))[:, 0]
         return scores
+
+    def parts(self, queries: torch.Tensor, documents: torch.Tensor) -> dict[str, float]:
+        """Return what each kernel adds to the score of one pair."""
+        _, cosines, asked, read = self.matches(queries, documents)
+        added = (self._logs(cosines, asked, read)[0] * self.dense.weight[0]).tolist()
+        return {f"similarities near {mu:g}": value for mu, value in zip(MUS, added, strict=True)}
+
+    def _logs(self, cosines: torch.Tensor, asked: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+        """Return the logarithms of soft counts, summed over the query: float32 [pairs, kernels]."""
+        sums = (kernels(cosines) * read[:, None, :, None]).sum(2)
+        return (torch.log((sums * self.kernel_alpha_scaler).clamp(min=LEAST)) * asked[..., None]).sum(1)
 
     def _mixed(self, words: torch.Tensor, seen: torch.Tensor, first: int) -> torch.Tensor:
         """Return word vectors mixed with those in context: [texts, words, width], 0 where there is no word."""
@@ -163,12 +172,30 @@ class TKL(TK):
         self, query: torch.Tensor, cosines: torch.Tensor, asked: torch.Tensor, read: torch.Tensor
     ) -> torch.Tensor:
         """Return scores of what `matches` found."""
+        _, added = self._chosen(query, cosines, asked, read)
+        return added.sum(1)
+
+    def parts(self, queries: torch.Tensor, documents: torch.Tensor) -> dict[str, float]:
+        """Return what each region that counts adds to the score of one pair; words are numbered from 1."""
+        around, added = self._chosen(*self.matches(queries, documents))
+        words, found = int((documents > 0).sum()), dict[str, float]()
+        for region, value in zip(around[0].tolist(), added[0].tolist(), strict=True):
+            first = STRIDE * region + 1
+            if first <= words:  # others are empty, and add nothing
+                name = f"words {first} to {min(first + REGION - 1, words)}"
+                found[name] = found.get(name, 0.0) + value
+        return found
+
+    def _chosen(
+        self, query: torch.Tensor, cosines: torch.Tensor, asked: torch.Tensor, read: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the regions that count, [pairs, peaks and neighbours], and what each adds."""
         scores, _ = self.regions(query, cosines, asked, read)
         counts = torch.tensor([regions_of(int(n)) for n in read.sum(1)], device=scores.device)[:, None]
         best = peaks(scores.detach(), counts)
         around = torch.cat([best + step for step in NEIGHBOURS], 1).clamp(min=0).minimum(counts - 1)
         chosen = scores.gather(1, around)
-        return (torch.where(chosen <= EMPTY, torch.zeros_like(chosen), chosen) * self.chunk_scoring).sum(1)
+        return around, torch.where(chosen <= EMPTY, torch.zeros_like(chosen), chosen) * self.chunk_scoring
 
     def regions(
         self, query: torch.Tensor, cosines: torch.Tensor, asked: torch.Tensor, read: torch.Tensor

@@ -185,6 +185,16 @@ def test_batches_do_not_matter(folders: dict[str, Path], name: str, budget: int)
     assert len(model.score_pairs([], []).scores) == 0
 
 
+def test_evidence_adds_up_to_the_score(folders: dict[str, Path]) -> None:
+    model = opened(folders["knrm"])
+    for passage in PASSAGES:
+        parts = model.explain_pair(QUERY, passage)
+        assert [part.name for part in parts][-2:] == ["similarities near 1", "[CLS]"]
+        score = model.score_pairs([QUERY], [passage]).scores[0]
+        assert sum(part.value or 0 for part in parts) == pytest.approx(score, rel=1e-4, abs=1e-4)
+    assert opened(folders["pacrr"]).explain_pair(QUERY, PASSAGES[0]) == []
+
+
 def test_documents_are_cut_evenly() -> None:
     assert [chunks_of(n, 489) for n in (0, 1, 489, 490, 600, 800)] == [
         (1, 0),

@@ -152,6 +152,16 @@ def test_batches_do_not_matter(model: TKScorer, budget: int) -> None:
     assert len(model.score_pairs([], []).scores) == 0
 
 
+def test_evidence_adds_up_to_the_score(model: TKScorer) -> None:
+    for text in TEXTS:
+        parts = model.explain_pair(QUERY, Passage("", text))
+        score = model.score_pairs([QUERY], [Passage("", text)]).scores[0]
+        assert sum(part.value or 0 for part in parts) == pytest.approx(score, rel=1e-3, abs=2e-3)
+    many = [part.name for part in model.explain_pair(QUERY, Passage("", TEXTS[4]))]
+    assert len(many) > 5
+    assert all(name.startswith("words" if isinstance(model.network, TKL) else "similarities near") for name in many)
+
+
 def test_words_are_numbered_after_padding_and_the_unknown(model: TKScorer) -> None:
     assert model.numbers("Drum, zebra sieve.") == [2, 1, 1, 3, 13]
 
