@@ -170,6 +170,8 @@ def _typed(node: Condition, column: Any) -> _Bools:
     if name == "number":
         wanted = [value for value in wanted if _representable(value, whole=types.is_integer(kind))]
         wanted = [int(value) if types.is_integer(kind) else float(value) for value in wanted]
+        if types.is_floating(kind) and 0.0 in wanted:  # Arrow finds them by their bits, and zero has two
+            wanted += [0.0, -0.0]
     found = _bools(pc.is_in(column, value_set=pa.array(wanted, kind), skip_nulls=True))
     return _bools(column.is_valid()) & ~found if node.negated else found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tamis
@@ -111,6 +111,8 @@ _CONDITIONS = st.one_of(
 
 
 @given(_COLUMNS, _CONDITIONS)
+@example([-0.0, 0.0, 1.5], Membership("k", (0,), negated=False))
+@example([0.0, -0.0], Membership("k", (-0.0,), negated=True))
 def test_arrow_says_what_python_says(values: list[Any], condition: Any) -> None:
     import pyarrow as pa
 
