@@ -47,7 +47,8 @@ class Chat:
         remote: the endpoint; None where all calls come out of a transcript.
         model: its name there.
         max_tokens: of an answer; None: not said.
-        budget: tokens that may be read and written; None: any. A call that is under way when it is reached goes on.
+        budget: tokens that may be read and written, those of replayed calls too; None: any. Nothing is asked once it is spent, or
+            would be by the calls under way, as they are reckoned; what these come to is known when they end.
         transcript: where calls are kept; None: nowhere.
     """
 
@@ -62,7 +63,7 @@ class Chat:
     ) -> None:
         self._remote, self.model, self._max_tokens = remote, model, max_tokens
         self._budget, self._transcript = budget, transcript
-        self._spent = 0
+        self._spent, self._pending = 0, 0
         self._lock = threading.Lock()
 
     def ask(self, messages: Messages, stop: threading.Event | None = None) -> Answer:
@@ -81,18 +82,38 @@ class Chat:
         request: dict[str, Any] = {"model": self.model, "messages": messages, "temperature": 0}
         if self._max_tokens is not None:
             request["max_tokens"] = self._max_tokens
-        known = None if self._transcript is None else self._transcript.get(request)
-        if known is not None:
-            return Answer(known["answer"], known["tokens"], known["cut"], fresh=False)
+        reckoned = sum(len(one["content"]) for one in messages) // CHARACTERS_A_TOKEN + (self._max_tokens or 0)
         with self._lock:
-            if self._budget is not None and self._spent >= self._budget:
+            if self._budget is not None and self._spent + self._pending >= self._budget:
                 raise OverBudgetError
-        assert self._remote is not None  # noqa: S101 - a transcript that stands alone has answered or raised
-        answer = read_answer(self._remote.post("chat/completions", request, stop), messages)
-        with self._lock:
-            self._spent += answer.tokens
-        if self._transcript is not None:
-            self._transcript.put(request, {"answer": answer.text, "tokens": answer.tokens, "cut": answer.cut})
+            self._pending += reckoned
+        spent = 0
+        try:
+            answer = self._answer(request, messages, stop)
+            spent = answer.tokens
+        finally:
+            with self._lock:
+                self._pending -= reckoned
+                self._spent += spent
+        return answer
+
+    def _answer(self, request: dict[str, Any], messages: Messages, stop: threading.Event | None) -> Answer:
+        """Return what the transcript holds, or what the model says; failures are kept too, and asked again when recording."""
+        transcript = self._transcript
+        known = None if transcript is None else transcript.get(request)
+        if known is not None and "error" not in known:
+            return Answer(known["answer"], known["tokens"], known["cut"], fresh=False)
+        if self._remote is None:
+            assert known is not None  # noqa: S101 - the transcript has raised
+            raise ModelError(known["error"])
+        try:
+            answer = read_answer(self._remote.post("chat/completions", request, stop), messages)
+        except ModelError as error:
+            if transcript is not None:
+                transcript.put(request, {"error": str(error)})
+            raise
+        if transcript is not None:
+            transcript.put(request, {"answer": answer.text, "tokens": answer.tokens, "cut": answer.cut})
         return answer
 
 

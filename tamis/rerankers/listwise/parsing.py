@@ -12,7 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 _CHAIN = re.compile(r"\[\d+\](?:\s*>\s*\[\d+\])*")
-_LONG_CHAIN = re.compile(r"\[\d+\](?:\s*[>,]\s*\[\d+\])+")
+_ENDING_CHAIN = re.compile(r"\[\d+\](?:\s*>\s*\[\d+\])+(?=[\s.*`]*$)", re.MULTILINE)
+_COMMAS = re.compile(r"\[\d+\](?:\s*,\s*\[\d+\])+")
 _NUMBERED = re.compile(r"\s*(?:(?:\d+[.):]|[-*])\s*)?\[(\d+)\]\s*[>,]?\s*")
 _BARE = re.compile(r"[\[(]?\d+[\])]?(?:[\s>,]+[\[(]?\d+[\])]?)+")
 _NUMBER = re.compile(r"\d+")
@@ -53,20 +54,22 @@ def parse_order(answer: str, count: int) -> Order:
 def _identifiers(answer: str) -> tuple[list[int], bool]:
     """Return the identifiers in the order of an answer, and whether it has the form that was asked for."""
     text = answer.rpartition("</think>")[2]
+    if "<think>" in text:  # it never came to an answer
+        return [], False
     if "<answer>" in text:
         text = text.rpartition("<answer>")[2].partition("</answer>")[0]
     text = text.strip()
     if _CHAIN.fullmatch(text):
         return _numbers(text), True
     lines = [line.strip() for line in text.splitlines()]
-    chains = [line for line in lines if _CHAIN.fullmatch(line) and ">" in line] or _LONG_CHAIN.findall(text)
+    chains = [line for line in lines if _CHAIN.fullmatch(line) and ">" in line] or _ENDING_CHAIN.findall(text)
+    chains = chains or [line for line in lines if _COMMAS.fullmatch(line)]
     if chains:  # the last of the longest: what comes first may be the example that it was given
         return _numbers(max(reversed(chains), key=lambda chain: chain.count("["))), False
     numbered = [match for match in map(_NUMBERED.fullmatch, lines) if match]
     if len(numbered) > 1:
         return [int(match[1]) for match in numbered], False
-    bare = [line for line in lines if _BARE.fullmatch(line)]
-    return (_numbers(bare[-1]), False) if bare else ([], False)
+    return (_numbers(text), False) if _BARE.fullmatch(text) else ([], False)
 
 
 def _numbers(text: str) -> list[int]:

@@ -88,7 +88,9 @@ STYLES: dict[str, Callable[[str, Sequence[str]], Messages]] = {"rankgpt": rankgp
 
 def prompt(style: str, query: str, passages: Sequence[Passage], words: int) -> Messages:
     """Return the conversation that asks for an order of passages."""
-    return STYLES[style](_IDENTIFIER.sub(r"(\1)", query), [shown(passage, words) for passage in passages])
+    return STYLES[style](
+        _IDENTIFIER.sub(r"(\1)", " ".join(query.split())), [shown(passage, words) for passage in passages]
+    )
 
 
 def _message(role: str, content: str) -> dict[str, str]:

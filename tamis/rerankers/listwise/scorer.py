@@ -121,7 +121,10 @@ class Listwise:
 
     def explain_list(self, candidates: CandidateList) -> list[Evidence]:
         """Return where each candidate stood before and after every window that it was in."""
-        found = self._sort(candidates, None, threading.Event(), [])
+        failures = list[ModelError]()
+        found = self._sort(candidates, None, threading.Event(), failures)
+        if failures and not found.counts["calls"] + found.counts["replayed"]:
+            raise failures[0]
         rank = {place: i for i, place in enumerate(found.order, 1)}
         return [
             Evidence(f"rank {rank[i]} of {len(found.order)}", 1 / rank[i], {}, tuple(map(_evidence, moves)))

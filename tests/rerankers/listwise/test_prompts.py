@@ -27,7 +27,7 @@ def test_rankgpt_hands_over_one_passage_at_a_time() -> None:
 
 
 def test_rankzephyr_says_it_in_one_message() -> None:
-    system, user = prompt("rankzephyr", "sieves", PASSAGES, 300)
+    system, user = prompt("rankzephyr", " sieves\n", PASSAGES, 300)
     assert system["content"].startswith("You are RankLLM, an intelligent assistant")
     assert user["content"] == (
         "I will provide you with 2 passages, each indicated by a numerical identifier []. Rank the passages based on their "

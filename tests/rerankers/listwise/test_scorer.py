@@ -140,6 +140,26 @@ def test_a_budget_is_kept(server: Any) -> None:
     assert order(found.scores[1]) == [0, 1, 2, 3]
 
 
+def test_a_budget_counts_calls_that_are_under_way(server: Any) -> None:
+    lists = [candidates(4, seed) for seed in range(8)]
+    found = opened(server, budget=100, concurrency=8).score_lists(lists)
+    assert (len(server.requests), found.counts["over_budget"]) == (1, 7)
+
+
+def test_what_met_its_budget_or_failed_is_replayed_as_it_was(server: Any, tmp_path: Path) -> None:
+    lists = [candidates(10), candidates(4, 1)]
+    server.script = ["[2] > [1]", (400, {}, b"[3] > [2]")]
+    given = {"window": 4, "stride": 2, "budget": 250, "concurrency": 1}
+    first = opened(server, record=tmp_path / "m", **given).score_lists(lists)
+    assert (first.partial, first.counts["failed"], first.counts["over_budget"]) == ([True, True], 1, 1)
+    again = opened(server, replay=tmp_path / "m", **given).score_lists(lists)
+    assert [s.tobytes() for s in again.scores] == [s.tobytes() for s in first.scores]
+    assert (again.partial, again.counts["failed"], again.counts["over_budget"]) == ([True, True], 1, 1)
+    asked = len(server.requests)
+    opened(server, record=tmp_path / "m", window=4, stride=2).score_lists(lists[:1])
+    assert len(server.requests) > asked  # what failed is asked again
+
+
 def test_a_deadline_is_kept(server: Any) -> None:
     found = opened(server).score_lists([candidates(4)], until=0.0)
     assert (order(found.scores[0]), found.partial, server.requests) == ([0, 1, 2, 3], [True], [])
