@@ -148,3 +148,11 @@ def canonical_json(value: object) -> str:
 def sha256_json(value: object) -> str:
     """Hex SHA-256 of a JSON value's canonical spelling."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """Give a file that never changes a second name; copy it where the file system has no links or is another one."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,16 @@ import numpy as np
 import pytest
 
 from tamis.errors import EXIT_DATA, OutputExistsError, StorageError
-from tamis.files import atomic_write, canonical_json, sha256_file, sha256_json, storage_errors, write_array, write_json
+from tamis.files import (
+    atomic_write,
+    canonical_json,
+    link_or_copy,
+    sha256_file,
+    sha256_json,
+    storage_errors,
+    write_array,
+    write_json,
+)
 
 
 def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -116,3 +126,18 @@ def test_json_has_one_spelling(tmp_path: Path) -> None:
     write_json(tmp_path / "x.json", {"b": "é", "a": 1})
     assert (tmp_path / "x.json").read_text("utf-8") == '{\n "a": 1,\n "b": "é"\n}\n'
     assert sha256_file(tmp_path / "x.json") == hashlib.sha256((tmp_path / "x.json").read_bytes()).hexdigest()
+
+
+def test_a_file_gets_a_second_name_or_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "a"
+    source.write_bytes(b"postings")
+    link_or_copy(source, tmp_path / "linked")
+    assert (tmp_path / "linked").samefile(source)
+
+    def refuse(*_: Any) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    link_or_copy(source, tmp_path / "copied")
+    assert (tmp_path / "copied").read_bytes() == b"postings"
+    assert not (tmp_path / "copied").samefile(source)

@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -42,25 +43,25 @@ def text_queries(folder: Path) -> list[str]:
     return [line.split("\t")[1] for line in (folder / "queries.tsv").read_text("utf-8").splitlines()]
 
 
-class Engine:
+class Engine(ABC):
     """An engine over a collection: builds its index unless it is there, and searches."""
 
     def __init__(self, folder: Path, index: Path) -> None:
         self.folder, self.index = folder, index
 
-    def build(self) -> None:
+    def build(self) -> None:  # noqa: B027 - some have nothing to make
         """Make the index."""
 
-    def open(self) -> None:
+    def open(self) -> None:  # noqa: B027 - some are open when they are built
         """Open it."""
 
     def queries(self) -> list[Any]:
         """The queries in its own form."""
         return text_queries(self.folder)
 
+    @abstractmethod
     def ways(self) -> dict[str, Search]:
         """How it searches, by name."""
-        raise NotImplementedError
 
 
 class Bm25s(Engine):

@@ -140,8 +140,13 @@ def prune(
     with Index.open(index, threads=threads, listener=session.listener) as opened:
         chosen, level = quality, drop
         if certificate is not None:
-            chosen, level, protected = _allowed(certificate, opened, quality)
-            keep_last_passage = protected if keep_last_passage is None else keep_last_passage
+            kept = read_ids(keep_list) if keep_list else []
+            chosen, level, protected = _allowed(certificate, opened, quality, kept)
+            if keep_last_passage not in (None, protected):
+                raise UsageError(
+                    f"{certificate} was made with{'' if protected else 'out'} --keep-last-passage: leave the choice to it"
+                )
+            keep_last_passage = protected
         for name in asked.field.pipelines if asked else ():
             opened.prepare(name)  # a part that is missing is found before a model works for hours
         if chosen is not None:
@@ -223,8 +228,13 @@ def _candidates(opened: Index, quality: str | None, protection: dict[str, Any]) 
     return Candidates(documents, part, **protection), record
 
 
-def _allowed(path: Path, opened: Index, quality: str | None) -> tuple[str, float, bool]:
-    """Return the quality model, the level and the protection of last passages that a certificate states."""
+def _allowed(path: Path, opened: Index, quality: str | None, keep: Sequence[str]) -> tuple[str, float, bool]:
+    """Return the quality model, the level and the protection of last passages that a certificate states.
+
+    Raises:
+        UsageError: it is of another model, or of another list of what never goes, than is asked for.
+    """
+    from tamis.files import sha256_json
     from tamis.pruning.certificate import certified_level, read_certificate
     from tamis.pruning.scoring import find_quality
 
@@ -233,6 +243,11 @@ def _allowed(path: Path, opened: Index, quality: str | None) -> tuple[str, float
     model = found["inputs"]["quality"]["address"]
     if quality is not None and find_quality(opened.manifest, quality) != find_quality(opened.manifest, model):
         raise UsageError(f"{path} is of the quality model {model}, not of {quality}")
+    if found["inputs"]["keep"]["sha256"] != sha256_json(sorted(keep)):
+        raise UsageError(
+            f"{path} was made with a --keep-list of {found['inputs']['keep']['count']} ids, and now {len(keep)} or others are "
+            "given: what it shows holds for that list only"
+        )
     return model, level, found["inputs"]["keep_last_passage"]
 
 

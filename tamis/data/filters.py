@@ -28,6 +28,7 @@ from __future__ import annotations
 import json
 import operator
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, TypeAlias
@@ -57,7 +58,7 @@ _CONSTANTS = {"true": True, "false": False, "null": None}
 _VALUE = 'expected a value: a string in quotation marks, a number, true, false or null, as in lang == "en"'
 
 
-class Filter:
+class Filter(ABC):
     """A parsed filter: the base of all nodes. `str()` is the canonical spelling, which parses back to an equal node."""
 
     __slots__ = ()
@@ -84,9 +85,9 @@ class Filter:
         for child in self.children():
             yield from child.keys()
 
+    @abstractmethod
     def accepts(self, metadata: Any) -> bool:
         """Whether a document's metadata (a mapping) satisfy the filter."""
-        raise NotImplementedError
 
 
 class Condition(Filter):
@@ -102,9 +103,9 @@ class Condition(Filter):
         """Whether a document's metadata satisfy the condition."""
         return self.holds(metadata.get(self.key))
 
+    @abstractmethod
     def holds(self, value: Any) -> bool:
         """Whether a document's value of the key, None where it is missing, satisfies the condition."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

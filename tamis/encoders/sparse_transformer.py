@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ class Entries(NamedTuple):
     weights: torch.Tensor
 
 
-class SparseTransformer(nn.Module):
+class SparseTransformer(nn.Module, ABC):
     """A `tamis.encoders.base.SparseEncoder`; a subclass says how a text is written and what becomes of its tokens.
 
     Args:
@@ -57,6 +58,7 @@ class SparseTransformer(nn.Module):
         self.identity, self.numerics, self.dimensions = identity, numerics, dimensions
         self.formats, self.pruning = formats, pruning
 
+    @abstractmethod
     def forward(
         self,
         ids: torch.Tensor,
@@ -76,7 +78,6 @@ class SparseTransformer(nn.Module):
         Returns:
             float32 [texts, dimensions], not below 0.
         """
-        raise NotImplementedError
 
     def entries(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tamis.encoders.text import TextFormat
 from tamis.families import Address
 
 
-class DenseTransformer(nn.Module):
+class DenseTransformer(nn.Module, ABC):
     """A `tamis.encoders.base.DenseEncoder`; a subclass says how a text is written and what becomes of the token states.
 
     Args:
@@ -39,6 +40,7 @@ class DenseTransformer(nn.Module):
         self.identity, self.numerics = identity, numerics
         self.dimensions, self.similarity = dimensions, similarity
 
+    @abstractmethod
     def forward(
         self,
         ids: torch.Tensor,
@@ -58,20 +60,19 @@ class DenseTransformer(nn.Module):
         Returns:
             float32 [texts, dimensions].
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
         """Return documents as the model reads them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def query_inputs(self, texts: Sequence[str]) -> Inputs:
         """Return queries as the model reads them."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def pad(self) -> int:
         """Id of the padding token."""
-        raise NotImplementedError
 
     def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> DenseVectors:
         """Encode documents; see `DenseEncoder`."""

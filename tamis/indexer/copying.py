@@ -6,13 +6,11 @@ one of the two indexes is rewritten.
 
 from __future__ import annotations
 
-import os
-import shutil
 import uuid
 from dataclasses import replace
 from pathlib import Path
 
-from tamis.files import atomic_write, storage_errors, sync_folder, sync_tree
+from tamis.files import atomic_write, link_or_copy, storage_errors, sync_folder, sync_tree
 from tamis.indexer.layout import FORMAT, MANIFESTS, WORK, Manifest, format_text, publish_manifest
 
 
@@ -33,7 +31,7 @@ def copy_generation(source: Path, manifest: Manifest, output: Path) -> Manifest:
         output.mkdir(parents=True)
         for name in manifest.files:
             (output / name).parent.mkdir(parents=True, exist_ok=True)
-            _link(source / name, output / name)
+            link_or_copy(source / name, output / name)
         (output / WORK).mkdir(exist_ok=True)
         (output / MANIFESTS).mkdir(exist_ok=True)
         with atomic_write(output / FORMAT, text=True) as handle:
@@ -43,10 +41,3 @@ def copy_generation(source: Path, manifest: Manifest, output: Path) -> Manifest:
         publish_manifest(output, copy)
         sync_folder(output.absolute().parent)
     return copy
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)

@@ -71,6 +71,8 @@ class Cedr(nn.Module):
         head.padded = options.padding == "released"
         self.tokens = 0
         self._special = _Special(tokenizer.id_of("[CLS]"), tokenizer.id_of("[SEP]"))
+        self.register_state_dict_post_hook(_released_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_own_names)  # type: ignore[no-untyped-call]
         self._chunk = min(MOST_TOKENS, int(bert.config.max_position_embeddings)) - AROUND  # type: ignore[union-attr, arg-type]
 
     def forward(self, queries: Sequence[Sequence[int]], documents: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -224,6 +226,22 @@ def find_head(state: Mapping[str, torch.Tensor], folder: object) -> str:
         if any(key.startswith(sign) for key in state):
             return name
     raise ModelError(f"{folder} has the weights of no head of CEDR: {', '.join(Heads.classes)}")
+
+
+_HEAD = "head."
+"""What a module's names have and released names lack."""
+
+
+def _released_names(_module: nn.Module, state: dict[str, torch.Tensor], prefix: str, _metadata: object) -> None:
+    """Name the weights that a model gives as released files do."""
+    for name in [name for name in state if name.startswith(prefix + _HEAD)]:
+        state[prefix + name.removeprefix(prefix + _HEAD)] = state.pop(name)
+
+
+def _own_names(_module: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+    """Name the weights that a model is given as the module does."""
+    for name in [name for name in state if name.startswith(prefix) and not name.startswith(prefix + "bert.")]:
+        state[prefix + _HEAD + name.removeprefix(prefix)] = state.pop(name)
 
 
 def _modern(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ Each takes the similarities and the mean state of the first token, and gives a s
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -18,7 +19,7 @@ FILTERS, GRAMS, BEST = 32, 3, 2
 BINS, HIDDEN = 11, 5
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """What the heads share.
 
     Attributes:
@@ -27,6 +28,7 @@ class Head(nn.Module):
 
     padded = False
 
+    @abstractmethod
     def forward(
         self, similar: torch.Tensor, query: torch.Tensor, document: torch.Tensor, first: torch.Tensor
     ) -> torch.Tensor:
@@ -38,7 +40,6 @@ class Head(nn.Module):
             document: bool [pairs, document tokens].
             first: float32 [pairs, width], of the last layer.
         """
-        raise NotImplementedError
 
     def parts(
         self, similar: torch.Tensor, query: torch.Tensor, document: torch.Tensor, first: torch.Tensor

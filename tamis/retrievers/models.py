@@ -7,6 +7,7 @@ belong to the name; options of search scope do not.
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
@@ -128,7 +129,7 @@ class EncodingFamily:
         return open_encoder(address)
 
 
-class CandidateScorer:
+class CandidateScorer(ABC):
     """A `tamis.stages.Rescorer` that encodes the candidates, where the index holds no encodings of the model.
 
     Args:
@@ -150,6 +151,7 @@ class CandidateScorer:
         own = [places[first:last] for first, last in pairwise(ranking.offsets.tolist())]
         return ranking.with_scores(np.concatenate([np.zeros(0), *self.scores(queries, encoded, own)]))
 
+    @abstractmethod
     def scores(self, queries: Queries, encoded: Any, places: Sequence[Rows]) -> Sequence[Scores]:
         """Return the scores of every query's candidates; a subclass says how two encodings compare.
 
@@ -158,4 +160,3 @@ class CandidateScorer:
             encoded: what the encoder made of the distinct candidates.
             places: for every query the places of its candidates among them.
         """
-        raise NotImplementedError

@@ -6,6 +6,7 @@ where the index has one; else the candidates' texts are encoded.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -104,15 +105,15 @@ class PairPartOptions(LengthOptions):
     part: str | None = option(None, "name of the part to read, where several were encoded by the model")
 
 
-class PairFamily(EncodingFamily):
+class PairFamily(EncodingFamily, ABC):
     """What the families of such models share."""
 
     part_kind: ClassVar[str | None] = "dense"
 
     @classmethod
+    @abstractmethod
     def scoring(cls, options: Any) -> Score:
         """Return how the model compares, as the search options ask."""
-        raise NotImplementedError
 
     @classmethod
     def open(cls, source: PartSource, address: Address, options: Any) -> PairRescorer:

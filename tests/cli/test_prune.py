@@ -114,6 +114,14 @@ def test_certify_then_prune_by_it(built, folder, tmp_path, tamis):
     assert (done.code, "2 of 4 rows dropped" in done.err) == (0, True)
     refused = tamis("prune", folder, "-o", tmp_path / "x", "--certificate", certificate, "--quality", "itn")
     assert (refused.code, "is of the quality model length" in refused.err) == (2, True)
+    listed = tmp_path / "keep.txt"
+    listed.write_text("cat\n", "utf-8")
+    for other, said in (
+        (["--keep-list", listed], "--keep-list of 0 ids"),
+        (["--keep-last-passage"], "without --keep-last"),
+    ):
+        refused = tamis("prune", folder, "-o", tmp_path / "x", "--certificate", certificate, *other)
+        assert (refused.code, said in refused.err, (tmp_path / "x").exists()) == (2, True, False)
     tamis("delete", folder, "cat")
     refused = tamis("prune", folder, "-o", tmp_path / "x", "--certificate", certificate)
     assert (refused.code, "made for the documents of generation 1" in refused.err) == (5, True)

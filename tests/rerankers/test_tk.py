@@ -148,7 +148,7 @@ def test_batches_do_not_matter(model: TKScorer, budget: int) -> None:
     passages = [Passage("", text) for text in TEXTS]
     alone = [model.score_pairs([q], [p]).scores[0] for q, p in zip(queries, passages, strict=True)]
     model.numerics = replace(model.numerics, tokens=budget)
-    np.testing.assert_allclose(model.score_pairs(queries, passages).scores, alone, rtol=1e-4, atol=2e-3)
+    np.testing.assert_allclose(model.score_pairs(queries, passages).scores, alone, rtol=1e-5, atol=1e-5)
     assert len(model.score_pairs([], []).scores) == 0
 
 

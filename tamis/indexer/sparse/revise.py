@@ -8,7 +8,6 @@ part is shared with the part as it was (a hard link, or a copy where the file sy
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from tamis.encoders.base import Passage
 from tamis.encoders.sparse_rows import Pruning
 from tamis.errors import FingerprintError, UsageError
 from tamis.events import Advanced, Finished, Listener, Started
-from tamis.files import sync_folder, sync_tree, write_json
+from tamis.files import link_or_copy, sync_folder, sync_tree, write_json
 from tamis.indexer.encoded.entry import SHARED, EncodedEntry, ShardRecord
 from tamis.indexer.encoded.job import CHUNK_ROWS, SHARD_FILE
 from tamis.indexer.layout import SEGMENTS, Manifest, SegmentEntry
@@ -146,12 +145,5 @@ def _share_rest(
 
 def _share(source: Path, target: Path) -> None:
     """Make a folder of the same files."""
-    shutil.copytree(source, target, copy_function=_link)
+    shutil.copytree(source, target, copy_function=link_or_copy)
     sync_folder(target)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
