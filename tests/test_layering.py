@@ -29,7 +29,7 @@ FLOORS = [
     {"families"},
     {"stages"},
     {"ranking"},
-    {"executor"},
+    {"executor", "database"},
     {"files"},
     {"events"},
     {"errors"},

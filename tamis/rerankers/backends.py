@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tamis.database import cache_folder
 from tamis.encoders.base import ModelIdentity, Passage, Tick, no_tick
 from tamis.encoders.batching import Numerics, batches_of, require_finite
 from tamis.encoders.checkpoints import checkpoint_files, find_checkpoint, read_json
@@ -30,7 +31,6 @@ from tamis.errors import ModelError, UsageError
 from tamis.families import Address
 from tamis.files import sha256_json, storage_errors, write_json
 from tamis.rerankers.base import PairScorer, PairScores
-from tamis.rerankers.cache import cache_folder
 from tamis.rerankers.options import CrossOptions
 from tamis.rerankers.pairs import VERSION, PairFormat
 

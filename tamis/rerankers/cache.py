@@ -1,26 +1,18 @@
 """Scores of pairs on disk: what a model once said of a query and a passage is not computed again.
 
 A pair is known by what it is: the model's fingerprint (which holds its options and numeric mode) and the texts. Where it was
-found does not matter, so a cache serves any index and any pipeline, and an interrupted run goes on where it stopped. One SQLite
-database in its write-ahead mode, which processes may share; the oldest pairs go first when it is full.
+found does not matter, so a cache serves any index and any pipeline, and an interrupted run goes on where it stopped. The
+oldest pairs go first when it is full.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sqlite3
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
+from tamis.database import VARIABLE, Database, cache_folder
 from tamis.encoders.base import Passage
-from tamis.errors import StorageError
-
-VARIABLE = "TAMIS_CACHE"
-"""Environment variable: the folder of the cache, or ``off``."""
 
 FILE = "pairs-1.sqlite3"
 """Its name holds the version of the layout."""
@@ -28,21 +20,8 @@ FILE = "pairs-1.sqlite3"
 LIMIT = 10_000_000
 """Pairs that are kept: 700 MB."""
 
-WAIT_SECONDS = 60.0
-"""How long one process waits for another's write."""
-
 _AT_ONCE = 500
-
-
-def cache_folder() -> Path | None:
-    """Return where caches are: ``$TAMIS_CACHE``, else ``tamis`` below ``$XDG_CACHE_HOME`` or ``~/.cache``; None for ``off``."""
-    named = os.environ.get(VARIABLE, "")
-    if named == "off":
-        return None
-    if named:
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME", "")  # one that is not absolute is to be ignored, its specification says
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "tamis"
+_TABLE = "CREATE TABLE IF NOT EXISTS pairs (key BLOB PRIMARY KEY, score REAL NOT NULL)"
 
 
 def default_cache() -> PairCache | None:
@@ -79,9 +58,8 @@ class PairCache:
 
     def __init__(self, path: Path, *, limit: int = LIMIT) -> None:
         self.path, self.limit = path, limit
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._process = 0
+        way_out = f"{VARIABLE}=off, or cache=false on the model's address"
+        self._database = Database(path, (_TABLE,), what="the cache of scores", way_out=way_out)
 
     def get(self, keys: Sequence[bytes]) -> Mapping[bytes, float]:
         """Return the scores of those keys that are known.
@@ -90,7 +68,7 @@ class PairCache:
             StorageError: the database cannot be read.
         """
         found: dict[bytes, float] = {}
-        with self._using() as connection:
+        with self._database.using() as connection:
             for first in range(0, len(keys), _AT_ONCE):
                 part = keys[first : first + _AT_ONCE]
                 marks = ",".join("?" * len(part))
@@ -103,62 +81,15 @@ class PairCache:
         Raises:
             StorageError: the database cannot be written.
         """
-        with self._using() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.executemany("INSERT OR IGNORE INTO pairs (key, score) VALUES (?, ?)", scores.items())
-                # rows are numbered upwards and go from the bottom, so that the numbers have no gaps
-                connection.execute("DELETE FROM pairs WHERE rowid <= (SELECT max(rowid) FROM pairs) - ?", (self.limit,))
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.rollback()
-                raise
+        with self._database.writing() as connection:
+            connection.executemany("INSERT OR IGNORE INTO pairs (key, score) VALUES (?, ?)", scores.items())
+            # rows are numbered upwards and go from the bottom, so that the numbers have no gaps
+            connection.execute("DELETE FROM pairs WHERE rowid <= (SELECT max(rowid) FROM pairs) - ?", (self.limit,))
 
     def __len__(self) -> int:
-        with self._using() as connection:
+        with self._database.using() as connection:
             return int(connection.execute("SELECT count(*) FROM pairs").fetchone()[0])
 
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
-        with self._lock:
-            if self._connection is not None and self._process == os.getpid():
-                self._connection.close()
-            self._connection = None
-
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                if self._connection is None or self._process != os.getpid():  # a connection does not survive a fork
-                    self._connection, self._process = self._open(), os.getpid()
-                yield self._connection
-            except (sqlite3.Error, OSError) as error:
-                raise StorageError(
-                    f"the cache of scores {self.path} cannot be used: {error}; delete it if it is damaged, name another "
-                    f"folder with ${VARIABLE}, or do without: {VARIABLE}=off, or cache=false on the model's address"
-                ) from error
-
-    def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            _patiently(connection, "PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            _patiently(connection, "CREATE TABLE IF NOT EXISTS pairs (key BLOB PRIMARY KEY, score REAL NOT NULL)")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def _patiently(connection: sqlite3.Connection, statement: str) -> None:
-    """Run a statement that SQLite refuses at once, and does not wait for, while another process opens the database."""
-    end = time.monotonic() + WAIT_SECONDS
-    while True:
-        try:
-            connection.execute(statement)
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > end:
-                raise
-            time.sleep(0.01)
+        self._database.close()

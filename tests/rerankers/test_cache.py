@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tamis.database import VARIABLE
 from tamis.encoders.base import Passage
 from tamis.errors import StorageError
-from tamis.rerankers.cache import FILE, VARIABLE, PairCache, cache_folder, default_cache, pair_keys
+from tamis.rerankers.cache import FILE, PairCache, default_cache, pair_keys
 
 
 def keys(count: int, first: int = 0) -> list[bytes]:
@@ -117,18 +118,11 @@ def test_a_fork_opens_its_own(tmp_path: Path) -> None:
 
 def test_the_environment_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "off")
-    assert cache_folder() is None
     assert default_cache() is None
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     cache = default_cache()
     assert cache is not None
     assert cache.path == tmp_path / FILE
-    monkeypatch.delenv(VARIABLE)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "tamis"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache_folder() == tmp_path / "home" / ".cache" / "tamis"
 
 
 def test_damage_and_refusals_name_the_file_and_the_way_out(tmp_path: Path) -> None:
