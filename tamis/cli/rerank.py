@@ -71,9 +71,9 @@ def rerank(
     """
     import time
 
-    from tamis.cli.run_output import check_output, provenance, put_run, topics_identity, warn_partial
+    from tamis.cli.run_output import check_output, provenance, put_run, warn_partial
     from tamis.data.runs import read_run
-    from tamis.data.topics import read_topics
+    from tamis.data.topics import read_topics, topics_identity
     from tamis.families import Address
     from tamis.files import sha256_file
     from tamis.ranking import check_k

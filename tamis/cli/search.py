@@ -210,8 +210,8 @@ def _search_topics(
     form: str,
     force: bool,
 ) -> None:
-    from tamis.cli.run_output import check_output, provenance, put_run, topics_identity, warn_partial
-    from tamis.data.topics import read_topics
+    from tamis.cli.run_output import check_output, provenance, put_run, warn_partial
+    from tamis.data.topics import read_topics, topics_identity
     from tamis.engine import Index
 
     check_output(output, form, force=force)
