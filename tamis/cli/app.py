@@ -40,6 +40,7 @@ COMMANDS = {
     "evaluate": "Evaluate runs against relevance judgements.",
     "compare": "Compare runs with a baseline: differences, intervals, significance.",
     "run": "Run an experiment: many systems on many collections, what they share once.",
+    "report": "Report an experiment: one self-contained page, or tables for a paper.",
     "models": "List the families of models, and the options of each.",
     "entities": "Make vocabularies of entities, and link texts to them.",
     "export-vectors": "Write a sparse part as a collection of JSON vectors that Anserini indexes.",

@@ -21,6 +21,7 @@ from tamis.data.sources import (
     open_binary,
     plain_name,
     replace_surrogates,
+    source_name,
     split_file,
     split_reference,
     utf8_problem,
@@ -78,7 +79,7 @@ def topics_identity(source: str, queries: Queries) -> dict[str, Any]:
     """Return what identifies a set of topics: name, number and a hash of ids and texts."""
     pairs = [list(pair) for pair in zip(queries.ids, queries.texts, strict=True)]
     return {
-        "name": Path(source).name if Path(source).exists() else source,
+        "name": source_name(source),
         "queries": len(queries),
         "sha256": sha256_json(pairs),
     }

@@ -20,6 +20,7 @@ import numpy as np
 from tamis._version import __version__
 from tamis.data.qrels import read_qrels
 from tamis.data.runs import write_run
+from tamis.data.sources import source_name
 from tamis.data.topics import read_topics, topics_identity
 from tamis.encoders.checkpoints import find_checkpoint
 from tamis.engine import Index
@@ -341,7 +342,7 @@ class Laboratory:
         return CollectionResult(
             index=index,
             topics={**topics_identity(site.collection.topics, site.queries), "unjudged": site.unjudged},
-            qrels={"name": Path(site.collection.qrels).name, "queries": len(pairs), "sha256": sha256_json(pairs)},
+            qrels={"name": source_name(site.collection.qrels), "queries": len(pairs), "sha256": sha256_json(pairs)},
             query_ids=evaluation.query_ids,
             systems=systems,
             steps=tuple(_step(one) for one in sorted(done, key=lambda one: one.key.step)),

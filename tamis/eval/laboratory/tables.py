@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 
 from tamis.errors import UnknownNameError
 from tamis.eval.compare import Comparison, compare
@@ -10,7 +11,7 @@ from tamis.eval.laboratory.costs import Cost
 from tamis.eval.laboratory.results import Results
 from tamis.eval.laboratory.running import ExperimentPlan
 from tamis.eval.pareto import frontier
-from tamis.eval.report import significance_notes, summary_table
+from tamis.eval.report import summary_table
 from tamis.eval.tables import Cell, Table
 
 COSTS = ("p50 ms", "p95 ms", "q/s", "model ms", "tokens", "MB")
@@ -45,13 +46,30 @@ def quality_and_cost(results: Results, collection: str, comparison: Comparison |
     notes = list(quality.notes) if comparison is not None else []
     if costs:
         some = next(iter(costs.values()))
-        notes.append(
-            f"Costs of one query, median and 95th percentile of {some.topics} topics asked one by one, {some.rounds} rounds; "
-            "q/s: the same in one batch; model ms and tokens: in rerankers' models, a query; MB: of the index, as far as it is read."
-        )
+        notes.append(_cost_note(list(costs.values())))
     if best:
         notes.append(f"*: no system is both faster (p50) and better ({results.measures[0]}).")
-    return Table((*quality.header, *(COSTS if costs else ())), tuple(rows), tuple(notes))
+    return _without_empty(Table((*quality.header, *(COSTS if costs else ())), tuple(rows), tuple(notes)))
+
+
+def _cost_note(costs: Sequence[Cost]) -> str:
+    parts = [
+        f"Costs of one query, median and 95th percentile of {costs[0].topics} topics asked one by one, {costs[0].rounds} "
+        f"round{'s' if costs[0].rounds > 1 else ''}",
+        "q/s: the same in one batch",
+    ]
+    if any(cost.model_ms is not None for cost in costs):
+        parts.append("model ms, tokens: of rerankers' models, a query")
+    if any(cost.index_bytes is not None for cost in costs):
+        parts.append("MB: of the index, as far as it is read")
+    return "; ".join(parts) + "."
+
+
+def _without_empty(table: Table) -> Table:
+    """The table without the columns that say nothing."""
+    kept = [column for column in range(len(table.header)) if any(row[column].value is not None for row in table.rows)]
+    rows = tuple(tuple(row[column] for column in kept) for row in table.rows)
+    return replace(table, header=tuple(table.header[column] for column in kept), rows=rows)
 
 
 def frontier_of(results: Results, collection: str) -> list[str]:
@@ -91,12 +109,6 @@ def plan_table(plan: ExperimentPlan, collection: str) -> Table:
     return Table(("step", "to run", "remembered", "seconds"), rows)
 
 
-def pipelines_table(results: Results, collection: str) -> Table:
-    """Return one row a system: its pipeline."""
-    systems: Mapping[str, str] = {n: s.pipeline for n, s in results.collections[collection].systems.items()}
-    return Table(("system", "pipeline"), tuple((Cell(name), Cell(text)) for name, text in systems.items()))
-
-
 def _cost_cells(cost: Cost | None) -> tuple[Cell, ...]:
     if cost is None:
         return tuple(Cell(None) for _ in COSTS)
@@ -104,11 +116,11 @@ def _cost_cells(cost: Cost | None) -> tuple[Cell, ...]:
         Cell(cost.p50_ms, text=_short(cost.p50_ms)),
         Cell(cost.p95_ms, text=_short(cost.p95_ms)),
         Cell(cost.queries_per_second, text=_short(cost.queries_per_second)),
-        Cell(cost.model_ms, text="" if cost.model_ms is None else _short(cost.model_ms)),
-        Cell(cost.tokens, text="" if cost.tokens is None else f"{cost.tokens:.0f}"),
+        Cell(cost.model_ms, text="-" if cost.model_ms is None else _short(cost.model_ms)),
+        Cell(cost.tokens, text="-" if cost.tokens is None else f"{cost.tokens:.0f}"),
         Cell(
             None if cost.index_bytes is None else cost.index_bytes / 1e6,
-            text="" if cost.index_bytes is None else _short(cost.index_bytes / 1e6),
+            text="-" if cost.index_bytes is None else _short(cost.index_bytes / 1e6),
         ),
     )
 
@@ -118,15 +130,3 @@ def _short(value: float) -> str:
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-__all__ = [
-    "COSTS",
-    "comparison_of",
-    "frontier_of",
-    "pipelines_table",
-    "plan_table",
-    "quality_and_cost",
-    "significance_notes",
-    "work_table",
-]

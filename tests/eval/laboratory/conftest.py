@@ -38,7 +38,7 @@ class Bench:
     def write(self, systems: dict[str, str], more: str = "", name: str = "some", topics: str = "topics.tsv") -> Path:
         """Write an experiment over the collection."""
         path = self.folder / f"{name}.toml"
-        lines = "".join(f'"{system}" = \'{pipeline}\'\n' for system, pipeline in systems.items())
+        lines = "".join(f"\"{system}\" = '{pipeline}'\n" for system, pipeline in systems.items())
         collection = f'[collections.tiny]\nindex = "index"\ntopics = "{topics}"\nqrels = "qrels.txt"\n'
         path.write_text(f"{more}\n{collection}[systems]\n{lines}[cost]\ntopics = 0\n")
         return path

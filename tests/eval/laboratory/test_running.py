@@ -185,7 +185,9 @@ def test_all_that_is_wrong_is_told_before_any_work(bench: Any) -> None:
     systems = {"bm25": "bm25", "dense": "dense:minilm", "colbert": "colbert:./none", "late": "bm25 % 3 >> cross:./none"}
     path = bench.write(systems)
     text = path.read_text()
-    path.write_text(text.replace("[systems]", '[collections.gone]\nindex = "nowhere"\ntopics = "topics.tsv"\n[systems]'))
+    path.write_text(
+        text.replace("[systems]", '[collections.gone]\nindex = "nowhere"\ntopics = "topics.tsv"\n[systems]')
+    )
     with pytest.raises(UsageError) as caught:
         run(path, bench.folder / "out")
     message = str(caught.value)
