@@ -37,6 +37,7 @@ COMMANDS = {
     "rerank": "Re-score the first candidates of a run with a model.",
     "fuse": "Fuse several runs into one.",
     "tune-fusion": "Choose the weights of a fusion on judged development topics.",
+    "tune": "Find the best pipeline within a budget of time.",
     "evaluate": "Evaluate runs against relevance judgements.",
     "compare": "Compare runs with a baseline: differences, intervals, significance.",
     "run": "Run an experiment: many systems on many collections, what they share once.",

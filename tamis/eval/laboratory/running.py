@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,9 +26,9 @@ from tamis.encoders.checkpoints import find_checkpoint
 from tamis.engine import Index
 from tamis.errors import DataError, TamisError, UsageError
 from tamis.eval.evaluate import evaluate
-from tamis.eval.laboratory.costs import Cost, LoggingRunner, PartLog, draw, measure_costs
+from tamis.eval.laboratory.costs import Cost, draw, measure_costs
 from tamis.eval.laboratory.experiment import Collection, Experiment
-from tamis.eval.laboratory.identity import stage_identity, to_download
+from tamis.eval.laboratory.identity import to_download
 from tamis.eval.laboratory.results import (
     RUNS,
     CollectionResult,
@@ -38,19 +38,14 @@ from tamis.eval.laboratory.results import (
     check_folder,
     write_results,
 )
+from tamis.eval.laboratory.site import Site, addresses
 from tamis.eval.laboratory.store import Store
 from tamis.events import Listener, ignore
-from tamis.families import Address
 from tamis.files import sha256_file, sha256_json
 from tamis.pipeline import Pipeline
-from tamis.pipeline.names import split_depth
-from tamis.pipeline.remembered import Done, StepKey, execute_remembered, step_keys
-from tamis.pipeline.steps import Plan, Stage
+from tamis.pipeline.remembered import Done, execute_remembered
+from tamis.pipeline.steps import Plan
 from tamis.ranking import Queries, Ranking
-from tamis.stages import RowMask
-
-ENCODING = 1
-"""Of what is remembered: raised when the meaning of a remembered list changes without a new version of Tamis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,44 +122,25 @@ class ExperimentPlan:
         }
 
 
-@dataclass
-class _Site:
+@dataclass(frozen=True, slots=True)
+class _Bench:
     """An opened collection.
 
     Attributes:
         collection: as it was described.
-        index: open.
-        runner: over the index.
+        site: the open index.
         queries: the judged topics.
         qrels: of these and of queries without a topic.
         unjudged: topics left out.
-        mask: rows that may be found.
         plan: of all systems.
     """
 
     collection: Collection
-    index: Index
-    runner: LoggingRunner
+    site: Site
     queries: Queries
     qrels: Mapping[str, Mapping[str, int]]
     unjudged: int
-    mask: RowMask | None
     plan: Plan
-    keys: list[StepKey | None] = field(default_factory=list)
-
-    def scope(self) -> str:
-        """Identity of what the plan runs over, but for the parts, which the identity of a stage holds."""
-        over = self.index.documents.key
-        if self.index.has_manifest:
-            over = f"{self.index.manifest.index}:{self.index.manifest.changed}"
-        return sha256_json([ENCODING, __version__, over, self.collection.filter])
-
-    def identity(self, stage: Stage, store: Store) -> str:
-        """Identity of a stage: its address, the files that this names, and the parts that it reads."""
-        parts = self.index.manifest.parts if self.index.has_manifest else {}
-        read = {name: parts.get(name) for name in sorted(self.runner.log.asked.get(stage.name, ()))}
-        own = {name: entry for name, entry in read.items() if isinstance(entry, Mapping) and "id" in entry}
-        return sha256_json([stage_identity(Address.parse(stage.name), store.hash_of), own])
 
 
 class Laboratory:
@@ -186,13 +162,13 @@ class Laboratory:
         self, experiment: Experiment, store: Store, *, threads: int | None = None, listener: Listener = ignore
     ) -> None:
         self.experiment, self.store, self._threads, self._listener = experiment, store, threads, listener
-        self._sites: dict[str, _Site] = {}
+        self._benches: dict[str, _Bench] = {}
         try:
             problems: list[str] = []
             for name, collection in experiment.collections.items():
-                site = self._open(collection, problems)
-                if site is not None:
-                    self._sites[name] = site
+                bench = self._open(collection, problems)
+                if bench is not None:
+                    self._benches[name] = bench
             if problems:
                 raise UsageError("the experiment cannot run:\n" + "\n".join(f"- {problem}" for problem in problems))
         except BaseException:
@@ -209,12 +185,12 @@ class Laboratory:
 
     def close(self) -> None:
         """Close the indexes and the store."""
-        for site in self._sites.values():
-            site.index.close()
-        self._sites.clear()
+        for bench in self._benches.values():
+            bench.site.index.close()
+        self._benches.clear()
         self.store.close()
 
-    def _open(self, collection: Collection, problems: list[str]) -> _Site | None:
+    def _open(self, collection: Collection, problems: list[str]) -> _Bench | None:
         """Open a collection; what is wrong with its systems is added to `problems`."""
         try:
             topics, qrels = read_topics(collection.topics), read_qrels(collection.qrels)
@@ -228,64 +204,53 @@ class Laboratory:
         except TamisError as error:
             problems.append(f"collection {collection.name!r}: {error}")
             return None
-        runner = LoggingRunner(PartLog(index))
         try:
-            mask = None if collection.filter is None else index.mask(collection.filter)
             wrong = len(problems)
+            site = Site.over(index, collection.filter)
             for name, text in self.experiment.systems.items():
                 try:
-                    runner.plan([text], self.experiment.k)
+                    site.runner.plan([text], self.experiment.k)
                 except TamisError as error:
                     problems.append(f"collection {collection.name!r}, system {name!r}: {error}")
-            if len(problems) > wrong:
-                index.close()
-                return None
-            plan = runner.plan(list(self.experiment.systems.values()), self.experiment.k)
+            if len(problems) == wrong:
+                plan = site.runner.plan(list(self.experiment.systems.values()), self.experiment.k)
+                return _Bench(collection, site, topics.take(judged), qrels, len(topics) - len(judged), plan)
         except TamisError as error:
             problems.append(f"collection {collection.name!r}: {error}")
-            index.close()
-            return None
         except BaseException:
             index.close()
             raise
-        return _Site(collection, index, runner, topics.take(judged), qrels, len(topics) - len(judged), mask, plan)
+        index.close()
+        return None
 
     # -- the plan --------------------------------------------------------------------------------------------------
 
     def plan(self) -> ExperimentPlan:
         """Return what is to be done, what is remembered, and what will be downloaded; nothing is run."""
         return ExperimentPlan(
-            {name: self._plan(site) for name, site in self._sites.items()}, tuple(sorted(self._downloads()))
+            {name: self._plan(bench) for name, bench in self._benches.items()}, tuple(sorted(self._downloads()))
         )
 
     def _downloads(self) -> set[str]:
-        return {
-            one
-            for text in self.experiment.systems.values()
-            for node in Pipeline.of(text).walk()
-            if getattr(node, "address", None) is not None
-            for one in to_download(split_depth(node.address)[0])  # type: ignore[attr-defined]
-        }
+        systems = map(Pipeline.of, self.experiment.systems.values())
+        return {one for system in systems for address in addresses(system) for one in to_download(address)}
 
-    def _keys(self, site: _Site) -> list[StepKey | None]:
-        return step_keys(site.plan, site.scope(), lambda stage: site.identity(stage, self.store))
-
-    def _plan(self, site: _Site) -> CollectionPlan:
+    def _plan(self, bench: _Bench) -> CollectionPlan:
         steps = []
-        for key in self._keys(site):
+        for key in bench.site.keys(bench.plan, self.store):
             if key is None:
                 continue
-            recalled = int(self.store.known(key, site.queries).sum())
-            missing, pace = len(site.queries) - recalled, self.store.pace(key)
+            recalled = int(self.store.known(key, bench.queries).sum())
+            missing, pace = len(bench.queries) - recalled, self.store.pace(key)
             seconds = 0.0 if not missing else None if pace is None else pace * missing
-            steps.append(PlannedStep(key.name, len(site.queries), recalled, seconds))
-        asked = set(site.queries.ids)
+            steps.append(PlannedStep(key.name, len(bench.queries), recalled, seconds))
+        asked = set(bench.queries.ids)
         return CollectionPlan(
-            topics=len(site.queries),
-            unjudged=site.unjudged,
-            without_topic=sum(query_id not in asked for query_id in site.qrels),
+            topics=len(bench.queries),
+            unjudged=bench.unjudged,
+            without_topic=sum(query_id not in asked for query_id in bench.qrels),
             steps=tuple(steps),
-            spelling=str(site.plan),
+            spelling=str(bench.plan),
         )
 
     # -- the run ---------------------------------------------------------------------------------------------------
@@ -301,7 +266,7 @@ class Laboratory:
         for one in sorted(self._downloads()):
             find_checkpoint(one)
         folder.mkdir(exist_ok=True)
-        collections = {name: self._run(site, folder) for name, site in self._sites.items()}
+        collections = {name: self._run(bench, folder) for name, bench in self._benches.items()}
         experiment = self.experiment
         results = Results(
             name=experiment.name,
@@ -314,16 +279,18 @@ class Laboratory:
         write_results(folder, results, experiment.to_json())
         return results
 
-    def _run(self, site: _Site, folder: Path) -> CollectionResult:
+    def _run(self, bench: _Bench, folder: Path) -> CollectionResult:
+        site, collection = bench.site, bench.collection
+        keys = site.keys(bench.plan, self.store)
         rankings, done = execute_remembered(
-            site.runner, site.plan, site.queries, self.store, self._keys(site), mask=site.mask, listener=self._listener
+            site.runner, bench.plan, bench.queries, self.store, keys, mask=site.mask, listener=self._listener
         )
         by_name = dict(zip(self.experiment.systems, rankings, strict=True))
-        costs = self._costs(site)
-        evaluation = evaluate(site.qrels, by_name, self.experiment.measures)
+        costs = self._costs(bench)
+        evaluation = evaluate(bench.qrels, by_name, self.experiment.measures)
         systems = {}
         for name, ranking in by_name.items():
-            path, digest = self._write_run(site, folder, name, ranking)
+            path, digest = self._write_run(collection, folder, name, ranking)
             systems[name] = SystemResult(
                 pipeline=str(Pipeline.of(self.experiment.systems[name])),
                 values={
@@ -335,54 +302,44 @@ class Laboratory:
                 partial=int(np.count_nonzero(ranking.partial)),
                 cost=costs.get(name),
             )
-        index = {"key": site.index.documents.key, "rows": len(site.index), "filter": site.collection.filter}
-        if site.index.has_manifest:
-            index |= {"index": site.index.manifest.index, "generation": site.index.generation}
-        pairs = [[query, sorted(grades.items())] for query, grades in sorted(site.qrels.items())]
+        index = {"key": site.index.documents.key, "rows": len(site.index), "filter": collection.filter}
+        if site.manifest is not None:
+            index |= {"index": site.manifest.index, "generation": site.manifest.generation}
+        pairs = [[query, sorted(grades.items())] for query, grades in sorted(bench.qrels.items())]
         return CollectionResult(
             index=index,
-            topics={**topics_identity(site.collection.topics, site.queries), "unjudged": site.unjudged},
-            qrels={"name": source_name(site.collection.qrels), "queries": len(pairs), "sha256": sha256_json(pairs)},
+            topics={**topics_identity(collection.topics, bench.queries), "unjudged": bench.unjudged},
+            qrels={"name": source_name(collection.qrels), "queries": len(pairs), "sha256": sha256_json(pairs)},
             query_ids=evaluation.query_ids,
             systems=systems,
             steps=tuple(_step(one) for one in sorted(done, key=lambda one: one.key.step)),
             warnings=tuple((warning.code, warning.message) for warning in evaluation.warnings),
         )
 
-    def _write_run(self, site: _Site, folder: Path, name: str, ranking: Ranking) -> tuple[str, str]:
-        relative = f"{RUNS}/{site.collection.name}/{name}.run.gz"
+    def _write_run(self, collection: Collection, folder: Path, name: str, ranking: Ranking) -> tuple[str, str]:
+        relative = f"{RUNS}/{collection.name}/{name}.run.gz"
         path = folder / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         manifest = {"experiment": self.experiment.name, "system": name, "pipeline": self.experiment.systems[name]}
         write_run(ranking, path, tag=name.replace(" ", "_"), manifest=manifest, overwrite=True)
         return relative, sha256_file(path)
 
-    def _costs(self, site: _Site) -> dict[str, Cost]:
-        """Measure the costs that are not remembered, of all systems in turns."""
-        rules = self.experiment.cost
+    def _costs(self, bench: _Bench) -> dict[str, Cost]:
+        """Return the costs of all systems; those that are not remembered are measured, in turns."""
+        rules, site = self.experiment.cost, bench.site
         if not rules.topics:
             return {}
-        asked = draw(site.queries, rules)
+        asked = draw(bench.queries, rules)
         machine = [platform.platform(), platform.node(), os.cpu_count(), self._threads]
-        keys, found = {}, {}
-        for name, text in self.experiment.systems.items():
-            addresses = [
-                str(split_depth(node.address)[0])  # type: ignore[attr-defined]
-                for node in Pipeline.of(text).walk()
-                if getattr(node, "address", None) is not None
-            ]
-            stages = [site.identity(Stage(one, None), self.store) for one in addresses]
-            keys[name] = sha256_json(
-                [site.scope(), str(Pipeline.of(text)), stages, self.experiment.k, asked.texts, rules.rounds, machine]
-            )
-            known = self.store.cost(keys[name])
-            if known is not None:
-                found[name] = Cost.from_json(known)
+        how = [self.experiment.k, list(asked.texts), rules.rounds, machine]
+        keys = {name: site.cost_key(text, self.store, how) for name, text in self.experiment.systems.items()}
+        known = {name: self.store.cost(key) for name, key in keys.items()}
+        found = {name: Cost.from_json(cost) for name, cost in known.items() if cost is not None}
         missing = {name: text for name, text in self.experiment.systems.items() if name not in found}
         if missing:
             measured = measure_costs(
                 site.runner, missing, asked, self.experiment.k, rules.rounds,
-                manifest=site.index.manifest if site.index.has_manifest else None, mask=site.mask, listener=self._listener,
+                manifest=site.manifest, mask=site.mask, listener=self._listener,
             )  # fmt: skip
             for name, cost in measured.items():
                 self.store.keep_cost(keys[name], cost.to_json())

@@ -45,7 +45,6 @@ def quality_and_cost(results: Results, collection: str, comparison: Comparison |
         rows.append((first, *row[1:], *(_cost_cells(costs.get(system)) if costs else ())))
     notes = list(quality.notes) if comparison is not None else []
     if costs:
-        some = next(iter(costs.values()))
         notes.append(_cost_note(list(costs.values())))
     if best:
         notes.append(f"*: no system is both faster (p50) and better ({results.measures[0]}).")
@@ -53,9 +52,10 @@ def quality_and_cost(results: Results, collection: str, comparison: Comparison |
 
 
 def _cost_note(costs: Sequence[Cost]) -> str:
+    first = costs[0]
+    rounds = f"{first.rounds} round{'s' if first.rounds > 1 else ''}"
     parts = [
-        f"Costs of one query, median and 95th percentile of {costs[0].topics} topics asked one by one, {costs[0].rounds} "
-        f"round{'s' if costs[0].rounds > 1 else ''}",
+        f"Costs of one query, median and 95th percentile of {first.topics} topics asked one by one, {rounds}",
         "q/s: the same in one batch",
     ]
     if any(cost.model_ms is not None for cost in costs):
