@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import machine, markdown, median, parser, report, work_folder
-from benchmarks.rerank import agreement, make_pairs, matrix_rate, timed
+from benchmarks.rerank import agreement, device_rate, make_pairs, timed
 from tamis.encoders.base import Passage
 from tamis.rerankers.monot5 import TEMPLATE
 from tamis.rerankers.registry import open_reranker
@@ -93,22 +93,6 @@ def multiplications(geometry: dict[str, int], lengths: np.ndarray[Any, Any]) -> 
     width, inner, layers = geometry["d_model"], geometry["d_ff"], geometry["num_layers"]
     dense = 2 * (4 * width * width + 2 * width * inner)
     return float(layers * (dense * lengths + 4 * width * lengths.astype(float) ** 2).sum())
-
-
-def device_rate(device: str) -> float:
-    """Float32 operations a second of large matrix products on a device, the best of many."""
-    import torch
-
-    if device == "cpu":
-        return matrix_rate()
-    a = torch.rand(8192, 8192, device=device)
-
-    def multiply() -> None:
-        a @ a
-        torch.cuda.synchronize()
-
-    multiply()
-    return 2 * a.numel() * len(a) / min(timed(multiply)[0] for _ in range(20))
 
 
 def main() -> None:
