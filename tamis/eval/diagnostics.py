@@ -1,7 +1,9 @@
 """What the reader of an evaluation should know before trusting it, as warnings.
 
 Codes: ``queries_without_results``, ``queries_not_in_qrels``, ``ties_at_cutoff`` (the tie rule decided which document
-counts), ``unjudged_at_cutoff`` (documents that no assessor saw count as not relevant).
+counts), ``unjudged_at_cutoff`` (documents that no assessor saw count as not relevant), ``self_matches_first`` (the queries seem
+to be documents themselves, and their self-matches are counted), ``self_judged_relevant``, ``threshold_above_grades`` and
+``cutoff_beyond_depth`` (a profile or option that does not fit the judgements or measures).
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tamis.eval.judgements import UNJUDGED, JudgedList, Judgements
+from tamis.eval.judgements import UNJUDGED, JudgedList, JudgedRun, Judgements
 from tamis.eval.measures import Measure
+from tamis.eval.profiles import Profile
 from tamis.events import Warned
 from tamis.ranking import Ranking
 
@@ -53,6 +56,49 @@ def diagnose(
     if unjudged:
         shares = ", ".join(f"{100 * share:.1f}% of the top {cutoff}" for cutoff, share in unjudged.items())
         yield Warned("unjudged_at_cutoff", f"{system}: documents without judgement: {shares}")
+
+
+def diagnose_self_matches(system: str, judged: JudgedRun) -> Iterator[Warned]:
+    """Yield a warning where most queries find themselves first.
+
+    Only then are the queries taken for documents: numeric ids of queries and documents often coincide by chance.
+    """
+    if judged.own_first and 2 * judged.own_first >= judged.answered:
+        yield Warned(
+            "self_matches_first",
+            f"{system}: in {judged.own_first} of {judged.answered} queries the first result has the query's own id: if the "
+            "queries are documents of the collection, drop these results (--ignore-self, or a profile that does)",
+        )
+
+
+def diagnose_conventions(
+    judgements: Judgements, measures: Sequence[Measure], profile: Profile | None, *, ignore_self: bool
+) -> Iterator[Warned]:
+    """Yield what does not fit together in the profile, the judgements and the measures."""
+    if ignore_self:
+        judged = [q for i, q in enumerate(judgements.query_ids) if judgements.judged_relevant(q, i)]
+        if judged:
+            yield Warned(
+                "self_judged_relevant",
+                f"{len(judged)} queries have themselves judged relevant, and self-matches are dropped: that document "
+                f"cannot be found for {_some(judged)}",
+            )
+    if profile is None:
+        return
+    deep = [m.name for m in measures if m.cutoff and m.cutoff > profile.depth]
+    if deep:
+        yield Warned(
+            "cutoff_beyond_depth",
+            f"{', '.join(deep)}: the profile {profile.name} looks at {profile.depth} documents a query, and what lies "
+            "below does not count",
+        )
+    threshold, highest = profile.binary_threshold, judgements.highest_grade
+    if highest < threshold and any(m.parameter("rel") == threshold for m in measures):
+        yield Warned(
+            "threshold_above_grades",
+            f"no document has a grade of {threshold}, from which on the profile {profile.name} takes one for relevant; the "
+            f"highest is {highest}: are these its judgements?",
+        )
 
 
 def ties_at_cutoffs(
