@@ -116,9 +116,7 @@ class Judgements:
     def __len__(self) -> int:
         return len(self.query_ids)
 
-    def judge(
-        self, ranking: Ranking, ties: Ties, *, ignore_self: bool = False, depth: int | None = None
-    ) -> JudgedRun:
+    def judge(self, ranking: Ranking, ties: Ties, *, ignore_self: bool = False, depth: int | None = None) -> JudgedRun:
         """Return the ranking's lists in canonical order.
 
         Args:

@@ -4,8 +4,8 @@ A figure is comparable with a published one only if both follow the collection's
 relevant to a binary measure (TREC Deep Learning: 2), whether a result that is the query itself counts (ArguAna and Quora: no;
 beir-cellar/beir#91 reports 31.5 against 41.4 nDCG@10 for it), how deep a run is looked at, and which measures are meant.
 
-Sources are named profile by profile. Facts: the pages of the TREC Deep Learning tracks at trec.nist.gov (``trec_eval -l 2`` for the
-passage tasks), the official measures that ir_datasets records, Thakur et al., "BEIR", NeurIPS 2021.
+Sources are named profile by profile: the pages of the TREC Deep Learning tracks at trec.nist.gov (``trec_eval -l 2`` for the
+passage tasks), the official measures that ir_datasets records, and Thakur et al., "BEIR", NeurIPS 2021.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Profile:
     def adapt(self, measures: Iterable[Measure]) -> tuple[Measure, ...]:
         """Return the measures with this threshold where they are binary and state none themselves.
 
-        A measure that states its own (``AP(rel=1)``) keeps it; graded ones (``nDCG``, ``ERR``) have none.
+        A measure that states its own keeps it (``AP(rel=1)``, whose name is AP: 1 is its default). Graded ones (``nDCG``,
+        ``ERR``) have none.
         """
         if self.binary_threshold == 1:
             return tuple(measures)
@@ -138,7 +139,10 @@ PROFILES: dict[str, Profile] = {
         _deep_learning(2020, "msmarco-passage", ("nDCG@10", "RR(rel=2)", "AP(rel=2)", "R(rel=2)@1000"), 1000),
         *(
             _deep_learning(
-                year, "msmarco-passage-v2", ("nDCG@10", "P(rel=2)@10", "RR(rel=2)", "AP(rel=2)@100", "R(rel=2)@100"), 100
+                year,
+                "msmarco-passage-v2",
+                ("nDCG@10", "P(rel=2)@10", "RR(rel=2)", "AP(rel=2)@100", "R(rel=2)@100"),
+                100,
             )
             for year in (2021, 2022, 2023)
         ),

@@ -84,7 +84,9 @@ def test_profiles_are_found_by_name_alias_and_dataset() -> None:
     assert find_profile("beir/quora") is find_profile("quora") is find_profile("beir/quora/dev")
     assert find_profile("dl19") is PROFILES["trec-dl-2019"]
     assert choose_profile(None, "beir/quora") is choose_profile("none", "beir/quora") is None
-    with pytest.raises(UnknownNameError, match=r"evaluation profile 'argauna'.*valid: auto, beir/arguana.*trec-dl-2023"):
+    with pytest.raises(
+        UnknownNameError, match=r"evaluation profile 'argauna'.*valid: auto, beir/arguana.*trec-dl-2023"
+    ):
         find_profile("argauna")
 
 
@@ -100,7 +102,21 @@ def test_every_profile_is_whole_and_names_are_not_shared() -> None:
 
 
 def test_the_threshold_is_for_binary_measures_that_state_none() -> None:
-    given = parse_measures("nDCG@10 AP AP(rel=1)@5 RR@10 R(rel=3)@5 P@5 Bpref NumRet NumRel ERR@20 Judged@10".split())
+    given = parse_measures(
+        [
+            "nDCG@10",
+            "AP",
+            "AP(rel=1)@5",
+            "RR@10",
+            "R(rel=3)@5",
+            "P@5",
+            "Bpref",
+            "NumRet",
+            "NumRel",
+            "ERR@20",
+            "Judged@10",
+        ]
+    )
     assert [m.name for m in PROFILES["trec-dl-2019"].adapt(given)] == [
         "nDCG@10", "AP(rel=2)", "AP@5", "RR(rel=2)@10", "R(rel=3)@5", "P(rel=2)@5", "Bpref(rel=2)", "NumRet",
         "NumRel(rel=2)", "ERR@20", "Judged@10",
