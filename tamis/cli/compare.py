@@ -108,6 +108,8 @@ def compare(
     details = comparison_table(comparison)
     values = {"evaluation": evaluation.to_dict(), **comparison.to_dict()}
     tables, listed = [summary_table(comparison), details], [details]
+    # the shares of judged documents are there to doubt the figures by, not to be taken apart themselves
+    comparison = comparison.select(m for m in evaluation.measures if m.name not in given.shares)
     if queries is not None:
         changes = query_changes(comparison, queries, texts)
         values["changes"] = [asdict(change) for change in changes]

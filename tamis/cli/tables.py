@@ -45,6 +45,7 @@ class Judged:
         judged_only: whether unjudged documents are left out.
         profile: the profile to follow, None for none.
         ignore_self: whether results with the query's own id are dropped, whatever the profile says.
+        shares: names of the shares of judged documents that stand beside the measures asked for.
     """
 
     qrels: Qrels
@@ -53,6 +54,7 @@ class Judged:
     judged_only: bool
     profile: Profile | None
     ignore_self: bool
+    shares: frozenset[str] = frozenset()
 
     def evaluate(self, measures: Sequence[Any]) -> Evaluation:
         """Evaluate all runs."""
@@ -108,12 +110,14 @@ def evaluate_files(
 
     chosen = choose_profile(profile, qrels)
     parsed = parse_measures(measures or (chosen.measures if chosen else DEFAULT_MEASURES))
+    shares: frozenset[str] = frozenset()
     if judged:
-        parsed = with_judged(parsed)
+        asked, parsed = parsed, with_judged(parsed)
+        shares = frozenset(measure.name for measure in parsed if measure not in asked)
     check_ties(ties)
     judgements = read_qrels(qrels)
     rankings = read_runs(runs, exact=False, listener=session.listener)  # as any evaluator reads the files
-    given = Judged(judgements, rankings, ties, judged_only, chosen, ignore_self)
+    given = Judged(judgements, rankings, ties, judged_only, chosen, ignore_self, shares)
     evaluation = given.evaluate(parsed)
     session.resolved.update(
         measures=[measure.name for measure in evaluation.measures],

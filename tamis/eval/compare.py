@@ -6,8 +6,8 @@ equivalence are two families, because they are two questions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -123,6 +123,16 @@ class Comparison:
             if (difference.system, difference.measure) == (system, name):
                 return difference
         raise UnknownNameError("compared system", system, [s for s in self.evaluation.systems if s != self.baseline])
+
+    def select(self, measures: Iterable[str | Measure]) -> Comparison:
+        """Return the same comparison on some of its measures, in the order given; no figure changes.
+
+        Raises:
+            UnknownNameError: a measure was not compared.
+        """
+        evaluation = self.evaluation.select(measures)
+        differences = (d for m in evaluation.measures for d in self.differences if d.measure == m.name)
+        return replace(self, evaluation=evaluation, differences=tuple(differences))
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, unrounded."""

@@ -3,7 +3,8 @@
 Codes: ``queries_without_results``, ``queries_not_in_qrels``, ``ties_at_cutoff`` (the tie rule decided which document
 counts), ``unjudged_at_cutoff`` (documents that no assessor saw count as not relevant), ``self_matches_first`` (the queries seem
 to be documents themselves, and their self-matches are counted), ``self_judged_relevant``, ``threshold_above_grades`` and
-``cutoff_beyond_depth`` (a profile or option that does not fit the judgements or measures).
+``cutoff_beyond_depth`` (a profile or option that does not fit the judgements or measures), ``run_short_of_depth`` (measures that
+look deeper than a run was cut).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from tamis.events import Warned
 from tamis.ranking import Ranking
 
 _SHOWN = 3
+_DEEP = frozenset(("AP", "R", "nDCG", "Bpref", "infAP", "Rprec"))
+"""Measures that what lies deep down can change."""
 
 
 def diagnose(
@@ -68,6 +71,25 @@ def diagnose_self_matches(system: str, judged: JudgedRun) -> Iterator[Warned]:
             "self_matches_first",
             f"{system}: in {judged.own_first} of {judged.answered} queries the first result has the query's own id: if the "
             "queries are documents of the collection, drop these results (--ignore-self, or a profile that does)",
+        )
+
+
+def diagnose_depth(system: str, judged: JudgedRun, measures: Sequence[Measure], profile: Profile) -> Iterator[Warned]:
+    """Yield a warning where a run was cut above the profile's depth, and a measure looks deeper.
+
+    It was cut if most lists are of the greatest length, or one short of it for a dropped self-match; otherwise nothing more was
+    found.
+    """
+    lengths = [len(found) for found in judged.lists if found is not None]
+    longest = max(lengths, default=0)
+    if longest >= profile.depth or 2 * sum(length >= longest - 1 for length in lengths) < len(lengths) or longest < 2:
+        return
+    deeper = [m.name for m in measures if (m.cutoff or profile.depth) > longest and m.definition.NAME in _DEEP]
+    if deeper:
+        yield Warned(
+            "run_short_of_depth",
+            f"{system}: its lists end at rank {longest}, and {', '.join(deeper)} look{'s' * (len(deeper) == 1)} deeper: the "
+            f"profile {profile.name} expects {profile.depth} documents a query",
         )
 
 

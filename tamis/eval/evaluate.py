@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.errors import DataError, UnknownNameError, UsageError
-from tamis.eval.diagnostics import diagnose, diagnose_conventions, diagnose_self_matches
+from tamis.eval.diagnostics import diagnose, diagnose_conventions, diagnose_depth, diagnose_self_matches
 from tamis.eval.judgements import Judgements, QrelsLike, Ties, check_ties
 from tamis.eval.measures import Measure, parse_measure, parse_measures
 from tamis.eval.profiles import Profile, find_profile
@@ -203,6 +203,8 @@ def evaluate(
             raise DataError(f"{system}: {error}") from error
         values[s] = compute(judgements, judged.lists, parsed)
         warnings += diagnose(system, ranking, judgements, judged.lists, parsed)
+        if profile:
+            warnings += diagnose_depth(system, judged, parsed, profile)
         if not ignore_self:
             warnings += diagnose_self_matches(system, judged)
         own.append(judged.own)

@@ -202,6 +202,19 @@ def test_what_does_not_fit_the_profile_is_said() -> None:
     assert "self_judged_relevant" in codes({"a": {"a": 1}}, first, ["RR"], ignore_self=True)
 
 
+def test_a_run_cut_above_the_profile_s_depth_is_said_of_measures_that_look_deeper() -> None:
+    qrels = {q: {"a": 1} for q in "xyz"}
+
+    def warned(measures: list[str], **lists: str) -> list[str]:
+        found = evaluate(qrels, run_of(**lists), measures, profile="scifact").warnings
+        return [w.message for w in found if w.code == "run_short_of_depth"]
+
+    cut = {"x": "abcd", "y": "bcde", "z": "b"}
+    assert "end at rank 4, and AP, R@100 look deeper" in warned(["AP", "R@100", "nDCG@3", "RR"], **cut)[0]
+    assert not warned(["nDCG@4", "R@3"], **cut)
+    assert not warned(["AP"], x="abcdef", y="bc", z="b")  # two queries found no more
+
+
 @pytest.mark.real
 def test_dl19_binary_measures_depend_on_the_profile(collections: Path) -> None:
     folder = collections / "msmarco-dl19-pool"
