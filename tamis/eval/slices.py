@@ -274,27 +274,29 @@ def compare_slices(comparison: Comparison, slicing: Slicing) -> tuple[SliceDiffe
         raise UsageError(
             f"slices of {len(slicing.of)} queries cannot part the {len(evaluation.query_ids)} of the comparison"
         )
-    members = {label: np.flatnonzero(np.asarray([of == label for of in slicing.of])) for label in slicing.labels}
+    compared = comparison.differences
+    before = np.stack([evaluation.per_query(comparison.baseline, d.measure) for d in compared], axis=1)
+    after = np.stack([evaluation.per_query(d.system, d.measure) for d in compared], axis=1)  # queries, comparisons
+    labels = np.asarray(slicing.of)
+    members = [np.flatnonzero(labels == label) for label in slicing.labels]
+    tested = [_tested(comparison, (after - before)[queries]) for queries in members]
     found: list[SliceDifference] = []
-    for compared in comparison.differences:
-        before = evaluation.per_query(comparison.baseline, compared.measure)
-        after = evaluation.per_query(compared.system, compared.measure)
-        tested = [_tested(comparison, (after - before)[queries]) for queries in members.values()]
-        raw = [t.p for t in tested if t.p is not None]
-        corrected = iter(CORRECTIONS[comparison.correction](raw))
-        for (label, queries), test in zip(members.items(), tested, strict=True):
+    for column, difference in enumerate(compared):
+        own = [tests[column] for tests in tested]
+        corrected = iter(CORRECTIONS[comparison.correction]([t.p for t in own if t.p is not None]))
+        for label, queries, test in zip(slicing.labels, members, own, strict=True):
             final = None if test.p is None else next(corrected)
-            differences = (after - before)[queries]
+            differences = (after - before)[queries, column]
             wins, ties, losses = significance.win_tie_loss(differences)
             found.append(
                 SliceDifference(
                     by=slicing.by,
                     slice=label,
-                    measure=compared.measure,
-                    system=compared.system,
+                    measure=difference.measure,
+                    system=difference.system,
                     queries=len(queries),
-                    mean=float(after[queries].mean()),
-                    baseline_mean=float(before[queries].mean()),
+                    mean=float(after[queries, column].mean()),
+                    baseline_mean=float(before[queries, column].mean()),
                     difference=float(differences.mean()),
                     low=test.low,
                     high=test.high,
@@ -318,19 +320,23 @@ class _Tested:
     untested: Untested = ""
 
 
-def _tested(comparison: Comparison, differences: NDArray[np.float64]) -> _Tested:
+def _tested(comparison: Comparison, differences: NDArray[np.float64]) -> list[_Tested]:
+    """Test every comparison within one slice: one draw of queries serves them all."""
     if len(differences) < 2:
-        return _Tested(untested="one query")
-    if not (np.abs(differences) > significance.SAME).any():
-        return _Tested(untested="no difference")
-    if float(np.ptp(differences)) <= significance.SAME:
-        return _Tested(untested="equal differences")
-    samples, seed = comparison.samples, comparison.seed
-    p = paired_p_values(differences[:, None], comparison.test, samples=samples, seed=seed)
-    low, high = significance.bootstrap_interval(
-        differences, confidence=1 - comparison.alpha, samples=samples, seed=seed
-    )
-    return _Tested(float(low), float(high), float(p[0]))
+        return [_Tested(untested="one query") for _ in differences.T]
+    some: NDArray[np.bool_] = np.abs(differences).max(axis=0) > significance.SAME
+    spread = np.ptp(differences, axis=0) > significance.SAME
+    found = [_Tested(untested="equal differences" if differs else "no difference") for differs in some.tolist()]
+    columns = np.flatnonzero(some & spread)
+    if len(columns):
+        samples, seed = comparison.samples, comparison.seed
+        p = paired_p_values(differences[:, columns], comparison.test, samples=samples, seed=seed)
+        low, high = significance.bootstrap_interval(
+            differences[:, columns], confidence=1 - comparison.alpha, samples=samples, seed=seed
+        )
+        for column, *figures in zip(columns.tolist(), low.tolist(), high.tolist(), p.tolist(), strict=True):
+            found[column] = _Tested(*figures)
+    return found
 
 
 def _rule(by: str) -> _Rule:

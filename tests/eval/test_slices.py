@@ -127,7 +127,7 @@ def test_figures_are_those_of_the_slice_alone_and_p_is_scipy_s(comparison: Compa
         assert row.difference == pytest.approx(row.mean - row.baseline_mean)
         assert row.p == pytest.approx(stats.ttest_rel(after, before).pvalue)
         low, high = bootstrap_interval(after - before, samples=500)
-        assert (row.low, row.high) == (float(low), float(high))
+        assert (row.low, row.high) == pytest.approx((float(low), float(high)), rel=1e-12)
         assert row.significant == (row.corrected_p < 0.05)  # type: ignore[operator]
         assert not row.untested
 
