@@ -31,6 +31,13 @@ def test_gains_come_first_the_largest_first_and_equal_ones_in_the_order_of_the_q
         assert change.difference == pytest.approx(change.value - change.baseline)
 
 
+def test_many_equal_changes_stand_in_the_order_of_the_qrels() -> None:
+    ids = tuple(f"q{i:03}" for i in range(200))
+    values = np.stack([np.zeros((1, 200)), np.tile([0.5, 1.0], 100)[None]])
+    found = query_changes(compare(Evaluation(("b", "s"), parse_measures("RR"), ids, values), "b", samples=20), 150)
+    assert [c.query_id for c in found] == [*ids[1::2], *ids[0:100:2]]
+
+
 def test_texts_are_given_where_they_are_known(comparison: Comparison) -> None:
     changes = query_changes(comparison, 1, {"w": "a  long\nquery " + "word " * 40})
     assert [c.text is None for c in changes] == [False, True, True]
