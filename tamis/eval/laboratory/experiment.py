@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 from tamis.data.filters import Filter
 from tamis.errors import DataError, MissingResourceError, UnknownNameError, UsageError
 from tamis.eval.measures import Measure, parse_measures
+from tamis.eval.profiles import choose_profile
 from tamis.pipeline import Pipeline, check
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class Collection:
         topics: a path, ``FOLDER#SPLIT`` or an ir_datasets id.
         qrels: the same; what `topics` says if not given.
         filter: which documents may be found.
+        profile: conventions that it is scored by, by name; ``auto`` finds them by the name of the judgements.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Collection:
     topics: str
     qrels: str
     filter: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,7 @@ def _collection(name: str, table: Any, folder: Path) -> Collection:
     where = f"collections.{name}"
     if not isinstance(table, dict):
         raise DataError(f"{where} must be a table with index, topics and qrels")
-    _known(table, ("index", "topics", "qrels", "filter"), f"key of {where}")
+    _known(table, ("index", "topics", "qrels", "filter", "profile"), f"key of {where}")
     for key in ("index", "topics"):
         if key not in table:
             raise UsageError(
@@ -178,12 +181,15 @@ def _collection(name: str, table: Any, folder: Path) -> Collection:
     if chosen is not None:
         Filter.of(chosen)
     topics = _resolve(given["topics"], folder)
+    qrels = _resolve(given["qrels"], folder) if "qrels" in given else topics
+    choose_profile(given.get("profile"), qrels)
     return Collection(
         name=name,
         index=_resolve(given["index"], folder, must=True),
         topics=topics,
-        qrels=_resolve(given["qrels"], folder) if "qrels" in given else topics,
+        qrels=qrels,
         filter=chosen,
+        profile=given.get("profile"),
     )
 
 

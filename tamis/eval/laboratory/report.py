@@ -92,22 +92,21 @@ def overview_table(results: Results) -> Table | None:
     """Return the first measure of every system on every collection; None where there is only one collection."""
     if len(results.collections) < 2:
         return None
-    measure = results.measures[0]
     comparisons = {name: comparison_of(results, name) for name in results.collections}
     systems = next(iter(results.collections.values())).systems
     rows = []
     for system in systems:
-        cells = [
-            _marked(results.evaluation(name).mean(system, measure), comparison, system, measure)
-            for name, comparison in comparisons.items()
-        ]
+        cells = [_first_measure(results, name, comparison, system) for name, comparison in comparisons.items()]
         values = [float(cell.value) for cell in cells if isinstance(cell.value, float)]
         rows.append((Cell(system), *cells, Cell(sum(values) / len(values))))
-    notes = (f"{measure}; ↑ ↓: significantly above / below {results.baseline} on that collection.",)
+    named = dict.fromkeys(one.measures[0] for one in results.collections.values())
+    notes = (f"{', '.join(named)}; ↑ ↓: significantly above / below {results.baseline} on that collection.",)
     return Table(("system", *results.collections, "mean"), tuple(rows), notes)
 
 
-def _marked(mean: float, comparison: Comparison | None, system: str, measure: str) -> Cell:
+def _first_measure(results: Results, collection: str, comparison: Comparison | None, system: str) -> Cell:
+    measure = results.collections[collection].measures[0]
+    mean = results.evaluation(collection).mean(system, measure)
     if comparison is None or system == comparison.baseline:
         return Cell(mean)
     difference = comparison.of(system, measure)
@@ -153,7 +152,8 @@ def _facts(one: CollectionResult) -> str:
 
 
 def _figures(results: Results, name: str) -> Iterator[Figure]:
-    one, measure = results.collections[name], results.measures[0]
+    one = results.collections[name]
+    measure = one.measures[0]
     evaluation = results.evaluation(name)
     points = [
         Point(system, found.cost.p50_ms, evaluation.mean(system, measure))
@@ -170,7 +170,7 @@ def _figures(results: Results, name: str) -> Iterator[Figure]:
             log_x=log,
         )
         yield Figure(f"{measure} by the time of a query; filled: no other system is both faster and better.", svg)
-    means = {m: [evaluation.aggregate(system, m) for system in one.systems] for m in results.measures}
+    means = {m: [evaluation.aggregate(system, m) for system in one.systems] for m in one.measures}
     bars: Mapping[str, list[float]] = {m: values for m, values in means.items() if max(values) <= 1}
     if bars:
         yield Figure("Means over the queries.", bar_chart(list(one.systems), bars, y_label="mean"))

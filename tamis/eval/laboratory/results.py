@@ -81,6 +81,8 @@ class CollectionResult:
         topics: identity of the topics that were run.
         qrels: identity of the judgements.
         query_ids: the queries that figures are over.
+        measures: canonical names, in the experiment's order; a profile may have given them a grade.
+        profile: name of the conventions that figures follow; None for the measures' own.
         systems: by name.
         steps: the work, in its order.
         warnings: (code, message) of what limits the figures.
@@ -90,6 +92,8 @@ class CollectionResult:
     topics: Mapping[str, Any]
     qrels: Mapping[str, Any]
     query_ids: tuple[str, ...]
+    measures: tuple[str, ...]
+    profile: str | None
     systems: Mapping[str, SystemResult]
     steps: tuple[StepResult, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
@@ -119,11 +123,11 @@ class Results:
         """Return the values of a collection as `tamis.eval.evaluate` would."""
         one = self.collections[collection]
         values = np.array(
-            [[system.values[measure] for measure in self.measures] for system in one.systems.values()], np.float64
+            [[system.values[measure] for measure in one.measures] for system in one.systems.values()], np.float64
         )
         warnings = tuple(Warned(code, message) for code, message in one.warnings)
-        measures = parse_measures(self.measures)
-        shape = (len(one.systems), len(self.measures), len(one.query_ids))
+        measures = parse_measures(one.measures)
+        shape = (len(one.systems), len(one.measures), len(one.query_ids))
         return Evaluation(tuple(one.systems), measures, one.query_ids, values.reshape(shape), "stable", warnings)
 
     def to_json(self) -> dict[str, Any]:
@@ -217,6 +221,8 @@ def _collection_json(one: CollectionResult) -> dict[str, Any]:
         "topics": dict(one.topics),
         "qrels": dict(one.qrels),
         "query_ids": list(one.query_ids),
+        "measures": list(one.measures),
+        "profile": one.profile,
         "systems": {
             name: {
                 "pipeline": system.pipeline,
@@ -252,6 +258,8 @@ def _collection(value: Mapping[str, Any]) -> CollectionResult:
         topics=value["topics"],
         qrels=value["qrels"],
         query_ids=tuple(value["query_ids"]),
+        measures=tuple(value["measures"]),
+        profile=value["profile"],
         systems=systems,
         steps=tuple(StepResult(**step) for step in value["steps"]),
         warnings=tuple((warning["code"], warning["message"]) for warning in value["warnings"]),

@@ -40,6 +40,7 @@ from tamis.eval.laboratory.results import (
 )
 from tamis.eval.laboratory.site import Site, addresses
 from tamis.eval.laboratory.store import Store
+from tamis.eval.profiles import choose_profile
 from tamis.events import Listener, ignore
 from tamis.files import sha256_file, sha256_json
 from tamis.pipeline import Pipeline
@@ -287,7 +288,8 @@ class Laboratory:
         )
         by_name = dict(zip(self.experiment.systems, rankings, strict=True))
         costs = self._costs(bench)
-        evaluation = evaluate(bench.qrels, by_name, self.experiment.measures)
+        profile = choose_profile(collection.profile, collection.qrels)
+        evaluation = evaluate(bench.qrels, by_name, self.experiment.measures, profile=profile)
         systems = {}
         for name, ranking in by_name.items():
             path, digest = self._write_run(collection, folder, name, ranking)
@@ -311,6 +313,8 @@ class Laboratory:
             topics={**topics_identity(collection.topics, bench.queries), "unjudged": bench.unjudged},
             qrels={"name": source_name(collection.qrels), "queries": len(pairs), "sha256": sha256_json(pairs)},
             query_ids=evaluation.query_ids,
+            measures=tuple(measure.name for measure in evaluation.measures),
+            profile=None if profile is None else profile.name,
             systems=systems,
             steps=tuple(_step(one) for one in sorted(done, key=lambda one: one.key.step)),
             warnings=tuple((warning.code, warning.message) for warning in evaluation.warnings),

@@ -36,7 +36,7 @@ def quality_and_cost(results: Results, collection: str, comparison: Comparison |
         evaluation = results.evaluation(collection)
         name = evaluation.systems[0]
         cells = tuple(Cell(evaluation.aggregate(name, measure)) for measure in evaluation.measures)
-        quality = Table(("system", *results.measures), ((Cell(name), *cells),))
+        quality = Table(("system", *one.measures), ((Cell(name), *cells),))
     rows = []
     for row in quality.rows:
         system = str(row[0].value)
@@ -46,8 +46,10 @@ def quality_and_cost(results: Results, collection: str, comparison: Comparison |
     notes = list(quality.notes) if comparison is not None else []
     if costs:
         notes.append(_cost_note(list(costs.values())))
+    if one.profile is not None:
+        notes.append(f"Scored by the conventions of {one.profile}.")
     if best:
-        notes.append(f"*: no system is both faster (p50) and better ({results.measures[0]}).")
+        notes.append(f"*: no system is both faster (p50) and better ({one.measures[0]}).")
     return _without_empty(Table((*quality.header, *(COSTS if costs else ())), tuple(rows), tuple(notes)))
 
 

@@ -16,6 +16,7 @@ baseline = "b"
 index = "ix"
 topics = "t.tsv"
 filter = 'year > 1990'
+profile = "dl19"
 [collections.two]
 index = "/elsewhere/ix"
 topics = "beir/scifact/test"
@@ -46,6 +47,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
     one, two = found.collections.values()
     assert (one.index, one.topics, one.qrels) == (f"{tmp_path}/ix", f"{tmp_path}/t.tsv", f"{tmp_path}/t.tsv")
     assert one.filter == "year > 1990"
+    assert one.profile == "dl19"
     assert (two.index, two.topics, two.qrels) == ("/elsewhere/ix", "beir/scifact/test", "q.txt")
     assert found.cost == CostRules(3, 2, 7)
 
@@ -82,6 +84,7 @@ def test_defaults(tmp_path: Path) -> None:
         (PLAIN.replace('index = "i"', ""), UsageError, "lacks 'index'"),
         (PLAIN.replace('topics = "t"', ""), UsageError, "lacks 'topics'"),
         (PLAIN.replace('topics = "t"', 'topics = "t"\nfilter = "year >"'), UsageError, "year"),
+        (PLAIN.replace('topics = "t"', 'topics = "t"\nprofile = "dl99"'), UnknownNameError, "dl99"),
         (PLAIN.replace("a =", '"../a" ='), UsageError, "'../a'"),
         (PLAIN.replace("a =", "a = 'ql'\nA ="), UsageError, "differ in case"),
     ],

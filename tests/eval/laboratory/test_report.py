@@ -27,6 +27,8 @@ def results(collections: int = 2, ms: float | None = 1.5) -> Results:
         {"name": "topics.tsv", "queries": 4, "unjudged": 1},
         {"name": "qrels.txt", "queries": 4, "sha256": "0123456789abcdef"},
         ("q1", "q2", "q3", "q4"),
+        ("nDCG@10", "R@100"),
+        None,
         {
             "bm25": system("bm25", [0.1, 0.2, 0.3, 0.2], ms),
             "better": system(f'bm25 % 10 >> "cross:{EVIL}"', [0.5, 0.7, 0.7, 0.6], None if ms is None else 40.0),

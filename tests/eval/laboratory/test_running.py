@@ -231,6 +231,16 @@ def test_results_read_back_equal(bench: Any) -> None:
     )
 
 
+def test_a_collection_is_scored_by_its_profile(bench: Any) -> None:
+    path = bench.write({"bm25": "bm25"})
+    path.write_text(path.read_text().replace("[systems]", 'profile = "dl19"\n[systems]'))
+    one = run(path, bench.folder / "out").collections["tiny"]
+    assert one.profile is not None
+    assert one.measures == ("nDCG@10", "R(rel=2)@100")
+    assert one.systems["bm25"].values["R(rel=2)@100"] == (1.0, 0.0, 0.0, 0.0, 0.0)  # only q1 has a document of grade 2
+    assert read_results(bench.folder / "out").evaluation("tiny").measures[1].name == "R(rel=2)@100"
+
+
 def test_costs_are_measured_without_caches_and_remembered(bench: Any) -> None:
     path = bench.write({"bm25": "bm25", "deep": f"bm25 % 3 >> {bench.model}"})
     path.write_text(path.read_text().replace("topics = 0", "topics = 3\nrounds = 2"))
