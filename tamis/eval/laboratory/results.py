@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from tamis.errors import DataError, MissingResourceError, OutputExistsError
-from tamis.eval.evaluate import Evaluation
+from tamis.eval.evaluate import Conventions, Evaluation
 from tamis.eval.laboratory.costs import Cost
 from tamis.eval.measures import parse_measures
+from tamis.eval.profiles import find_profile
 from tamis.events import Warned
 from tamis.files import write_json
 
@@ -128,7 +129,11 @@ class Results:
         warnings = tuple(Warned(code, message) for code, message in one.warnings)
         measures = parse_measures(one.measures)
         shape = (len(one.systems), len(one.measures), len(one.query_ids))
-        return Evaluation(tuple(one.systems), measures, one.query_ids, values.reshape(shape), "stable", warnings)
+        profile = None if one.profile is None else find_profile(one.profile)
+        conventions = Conventions(profile, depth=None if profile is None else profile.depth)
+        return Evaluation(
+            tuple(one.systems), measures, one.query_ids, values.reshape(shape), "stable", warnings, conventions
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""

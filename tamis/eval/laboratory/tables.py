@@ -11,7 +11,7 @@ from tamis.eval.laboratory.costs import Cost
 from tamis.eval.laboratory.results import Results
 from tamis.eval.laboratory.running import ExperimentPlan
 from tamis.eval.pareto import frontier
-from tamis.eval.report import summary_table
+from tamis.eval.report import evaluation_table, summary_table
 from tamis.eval.tables import Cell, Table
 
 COSTS = ("p50 ms", "p95 ms", "q/s", "model ms", "tokens", "MB")
@@ -30,24 +30,16 @@ def quality_and_cost(results: Results, collection: str, comparison: Comparison |
     one = results.collections[collection]
     costs = {name: system.cost for name, system in one.systems.items() if system.cost is not None}
     best = frontier_of(results, collection)
-    if comparison is not None:
-        quality = summary_table(comparison)
-    else:
-        evaluation = results.evaluation(collection)
-        name = evaluation.systems[0]
-        cells = tuple(Cell(evaluation.aggregate(name, measure)) for measure in evaluation.measures)
-        quality = Table(("system", *one.measures), ((Cell(name), *cells),))
+    quality = evaluation_table(results.evaluation(collection)) if comparison is None else summary_table(comparison)
     rows = []
     for row in quality.rows:
         system = str(row[0].value)
         star = "*" if system in best else ""
         first = Cell(row[0].value, text=f"{row[0].text}{star}")
         rows.append((first, *row[1:], *(_cost_cells(costs.get(system)) if costs else ())))
-    notes = list(quality.notes) if comparison is not None else []
+    notes = list(quality.notes)
     if costs:
         notes.append(_cost_note(list(costs.values())))
-    if one.profile is not None:
-        notes.append(f"Scored by the conventions of {one.profile}.")
     if best:
         notes.append(f"*: no system is both faster (p50) and better ({one.measures[0]}).")
     return _without_empty(Table((*quality.header, *(COSTS if costs else ())), tuple(rows), tuple(notes)))

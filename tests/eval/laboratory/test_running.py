@@ -16,6 +16,7 @@ from tamis.engine import Index
 from tamis.errors import OutputExistsError, UsageError
 from tamis.eval import evaluate
 from tamis.eval.laboratory import Laboratory, Results, default_store, read_experiment, read_results
+from tamis.eval.laboratory.tables import quality_and_cost
 from tamis.events import Event, Started
 
 JUDGED = ["q1", "q2", "q3", "q4"]
@@ -238,7 +239,10 @@ def test_a_collection_is_scored_by_its_profile(bench: Any) -> None:
     assert one.profile is not None
     assert one.measures == ("nDCG@10", "R(rel=2)@100")
     assert one.systems["bm25"].values["R(rel=2)@100"] == (1.0, 0.0, 0.0, 0.0, 0.0)  # only q1 has a document of grade 2
-    assert read_results(bench.folder / "out").evaluation("tiny").measures[1].name == "R(rel=2)@100"
+    again = read_results(bench.folder / "out")
+    assert again.evaluation("tiny").measures[1].name == "R(rel=2)@100"
+    notes = quality_and_cost(again, "tiny", None).notes
+    assert any("Profile trec-dl-2019" in note for note in notes)
 
 
 def test_costs_are_measured_without_caches_and_remembered(bench: Any) -> None:
