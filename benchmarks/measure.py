@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,3 +161,22 @@ def report(text: str, figures: Mapping[str, Any], file: Path | None) -> None:
     print(text, flush=True)
     if file is not None:
         file.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n", encoding="utf-8")
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the wall-clock seconds of a call, and what it returned."""
+    begun = time.perf_counter()
+    found = work()
+    return time.perf_counter() - begun, found
+
+
+def in_turns(sides: Mapping[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """Let sides take turns, another first in every round; return the seconds of each round and the last results by name."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    results: dict[str, Any] = {}
+    names = list(sides)
+    for number in range(rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            spent, results[name] = timed(sides[name])
+            seconds[name].append(spent)
+    return seconds, results

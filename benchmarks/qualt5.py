@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import machine, markdown, median, parser, report, work_folder
-from benchmarks.rerank import device_rate, timed
+from benchmarks.measure import in_turns, machine, markdown, median, parser, report, work_folder
+from benchmarks.rerank import device_rate
 from benchmarks.t5 import BATCH, GEOMETRIES, PEER, make_model, multiplications, plain_loop
 from tamis.data.corpus import open_corpus
 from tamis.encoders.base import Passage
@@ -48,16 +48,10 @@ def main() -> None:
             PEER: lambda: loop(prompts),
             **{f"tamis, {name}": lambda model=model: model.score_passages(passages) for name, model in ours.items()},
         }
-        seconds: dict[str, list[float]] = {name: [] for name in sides}
-        scores: dict[str, Any] = {}
-        names = list(sides)
         for model in ours.values():
             model.score_passages(passages[:BATCH])
         loop(prompts[:BATCH])
-        for number in range(given.rounds):
-            for name in names[number % len(names) :] + names[: number % len(names)]:
-                spent, scores[name] = timed(sides[name])
-                seconds[name].append(spent)
+        seconds, scores = in_turns(sides, given.rounds)
         inputs = ours["float32"].template.inputs({"document": [passage.joined for passage in passages]})
         lengths = np.array([len(ids) for ids in inputs.ids])
         operations, peak = multiplications(geometry, lengths), device_rate(given.device)

@@ -12,14 +12,13 @@ the device, multiplies float32 matrices.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import machine, markdown, median, parser, report, run, tamis, work_folder
+from benchmarks.measure import in_turns, machine, markdown, median, parser, report, run, tamis, timed, work_folder
 from tamis.data.corpus import open_corpus
 from tamis.data.runs import read_run
 from tamis.data.selection import SelectedDocuments
@@ -90,12 +89,6 @@ def make_pairs(given: Any, work: Path) -> tuple[list[tuple[str, Passage]], list[
     return pairs, [given.depth] * len(ranking)
 
 
-def timed(score: Callable[[], Any]) -> tuple[float, Any]:
-    begun = time.perf_counter()
-    found = score()
-    return time.perf_counter() - begun, found
-
-
 def multiplications(config: Any, lengths: np.ndarray[Any, Any]) -> float:
     """Floating-point operations of the encoder over sequences of these lengths, padding not counted."""
     width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
@@ -143,6 +136,36 @@ def agreement(want: np.ndarray[Any, Any], have: np.ndarray[Any, Any], counts: li
     return float(np.mean(overlaps)), float(np.mean(taus))
 
 
+def table_of(
+    seconds: dict[str, list[float]], scores: dict[str, Any], counts: list[int], operations: float, peak: float
+) -> tuple[list[str], list[list[Any]], dict[str, Any]]:
+    """Columns, rows and figures of a comparison whose first side is the peer.
+
+    Args:
+        seconds: of every round, by side.
+        scores: of all pairs, by side.
+        counts: pairs of each query.
+        operations: floating-point operations of one round.
+        peak: operations a second that the machine or device can do.
+    """
+    rows: list[list[Any]] = []
+    figures: dict[str, Any] = {}
+    peer = next(iter(seconds))
+    for name, found in seconds.items():
+        rate, reached = sum(counts) / median(found), operations / median(found)
+        ratio = median([a / b for a, b in zip(seconds[peer], found, strict=True)])
+        overlap, tau = agreement(scores[peer], scores[name], counts)
+        figures[name] = {
+            "pairs_per_second": rate,
+            "ratio": ratio,
+            "overlap": overlap,
+            "tau": tau,
+            "gflops": reached / 1e9,
+        }
+        rows.append([name, rate, f"{ratio:.2f}", f"{overlap:.3f}", f"{tau:.4f}", f"{reached / peak:.0%}"])
+    return ["", "pairs/s", "ratio", "top-10 overlap", "Kendall tau", "of matrix rate"], rows, figures
+
+
 def main() -> None:
     made = parser("Cross-encoding against sentence-transformers.", rounds=3)
     made.add_argument("corpus")
@@ -175,35 +198,14 @@ def main() -> None:
                 for name, model in ours.items()
             },
         }
-        seconds: dict[str, list[float]] = {name: [] for name in sides}
-        scores: dict[str, Any] = {}
-        names = list(sides)
         for score in sides.values():
             score()
-        for number in range(given.rounds):
-            for name in names[number % len(names) :] + names[: number % len(names)]:
-                spent, scores[name] = timed(sides[name])
-                seconds[name].append(spent)
+        seconds, scores = in_turns(sides, given.rounds)
         lengths = np.array(
             [len(ids) for ids in ours["float32"].format.inputs(queries, [p.joined for p in passages]).ids]
         )
         operations, peak = multiplications(peer.config, lengths), device_rate(given.device)
-    rows, figures = [], {}
-    for name, found in seconds.items():
-        ratio = median([a / b for a, b in zip(seconds[PEER], found, strict=True)])
-        overlap, tau = agreement(scores[PEER], scores[name], counts)
-        reached = operations / median(found)
-        figures[name] = {
-            "pairs_per_second": len(pairs) / median(found),
-            "ratio": ratio,
-            "overlap": overlap,
-            "tau": tau,
-            "gflops": reached / 1e9,
-        }
-        rows.append(
-            [name, len(pairs) / median(found), f"{ratio:.2f}", f"{overlap:.3f}", f"{tau:.4f}", f"{reached / peak:.0%}"]
-        )
-    columns = ["", "pairs/s", "ratio", "top-10 overlap", "Kendall tau", "of matrix rate"]
+    columns, rows, figures = table_of(seconds, scores, counts, operations, peak)
     text = (
         f"{len(pairs)} pairs of {len(counts)} queries, {lengths.mean():.0f} tokens on average, {given.device}, "
         f"{given.threads} threads, "

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import machine, markdown, median, parser, report, work_folder
-from benchmarks.rerank import agreement, device_rate, make_pairs, timed
+from benchmarks.measure import in_turns, machine, markdown, parser, report, work_folder
+from benchmarks.rerank import device_rate, make_pairs, table_of
 from tamis.rerankers.monot5 import TEMPLATE
 from tamis.rerankers.registry import open_reranker
 from tamis.rerankers.t5 import MAX_LENGTH, T5_TARGETS
@@ -125,36 +125,15 @@ def main() -> None:
                 for name, model in ours.items()
             },
         }
-        seconds: dict[str, list[float]] = {name: [] for name in sides}
-        scores: dict[str, Any] = {}
-        names = list(sides)
         for model in ours.values():
             model.score_pairs(queries[:BATCH], passages[:BATCH])
         loop(prompts[:BATCH])
-        for number in range(given.rounds):
-            for name in names[number % len(names) :] + names[: number % len(names)]:
-                spent, scores[name] = timed(sides[name])
-                seconds[name].append(spent)
+        seconds, scores = in_turns(sides, given.rounds)
         template = ours["float32"].template
         inputs = template.inputs({"query": queries, "document": [p.joined for p in passages]})
         lengths = np.array([len(ids) for ids in inputs.ids])
         operations, peak = multiplications(geometry, lengths), device_rate(given.device)
-    rows, figures = [], {}
-    for name, found in seconds.items():
-        ratio = median([a / b for a, b in zip(seconds[PEER], found, strict=True)])
-        overlap, tau = agreement(scores[PEER], scores[name], counts)
-        reached = operations / median(found)
-        figures[name] = {
-            "pairs_per_second": len(pairs) / median(found),
-            "ratio": ratio,
-            "overlap": overlap,
-            "tau": tau,
-            "gflops": reached / 1e9,
-        }
-        rows.append(
-            [name, len(pairs) / median(found), f"{ratio:.2f}", f"{overlap:.3f}", f"{tau:.4f}", f"{reached / peak:.0%}"]
-        )
-    columns = ["", "pairs/s", "ratio", "top-10 overlap", "Kendall tau", "of matrix rate"]
+    columns, rows, figures = table_of(seconds, scores, counts, operations, peak)
     text = (
         f"t5-{given.geometry}: {len(pairs)} pairs of {len(counts)} queries, {lengths.mean():.0f} tokens on average (the longest "
         f"{lengths.max()}), {given.device}, {given.threads} threads, medians of {given.rounds} rounds; "
