@@ -107,7 +107,7 @@ class FiT5Options(NumericOptions):
 
 STYLES = ("rankzephyr", "rankgpt", "first", "chat")
 STRATEGIES = ("sliding", "full", "top-down", "setwise-heap", "setwise-bubble")
-DECODINGS = ("generate", "first")
+DECODINGS = ("generate", "first", "attention")
 CONSENSUS = ("kemeny", "borda", "rrf")
 RUNNERS = ("endpoint", "local")
 CHAT_TEMPLATES = ("auto", "vicuna", "plain")
@@ -180,9 +180,20 @@ class LocalOptions:
 
     decoding: str = option(
         "generate",
-        "whether the model writes an order, or passages are ranked by the scores of its first token",
+        "whether the model writes an order, or passages are ranked by the scores of its first token, or by its attention",
         scope="model",
         choices=DECODINGS,
+    )
+    calibrate: bool | None = option(
+        None,
+        "whether a passage's score is taken off that it gets where there is nothing to rank; with decoding=attention if none",
+        scope="model",
+    )
+    attention_sort: int = option(
+        0,
+        "how often passages are sorted by attention, the most attended to the end, before a call",
+        scope="model",
+        ge=0,
     )
     template: str = option(
         "auto",

@@ -32,8 +32,9 @@ class Answer:
         tokens: read and written.
         cut: whether the answer ended for want of tokens.
         fresh: whether the model was asked, and not a transcript.
-        scores: of the passages in the order in which they were shown, larger is better; None: the text says it.
+        scores: of the passages as they were shown, larger is better; None: the text says it.
         words: that were shown of a passage, where all that were asked for did not fit; else None.
+        shown: the order in which the passages were shown in the end, by their places in the question; None: as they stand there.
     """
 
     text: str
@@ -42,12 +43,15 @@ class Answer:
     fresh: bool
     scores: tuple[float, ...] | None = None
     words: int | None = None
+    shown: tuple[int, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what a transcript keeps."""
         more: dict[str, Any] = {} if self.scores is None else {"scores": list(self.scores)}
         if self.words is not None:
             more["words"] = self.words
+        if self.shown is not None:
+            more["shown"] = list(self.shown)
         return {"answer": self.text, "tokens": self.tokens, "cut": self.cut, **more}
 
     @classmethod
@@ -62,7 +66,7 @@ class Answer:
             raise OverBudgetError
         if FAILED in kept:
             raise ModelError(kept[FAILED])
-        scores = kept.get("scores")
+        scores, shown = kept.get("scores"), kept.get("shown")
         return cls(
             kept["answer"],
             kept["tokens"],
@@ -70,6 +74,7 @@ class Answer:
             fresh=False,
             scores=None if scores is None else tuple(map(float, scores)),
             words=kept.get("words"),
+            shown=None if shown is None else tuple(shown),
         )
 
 

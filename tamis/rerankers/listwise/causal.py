@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,6 +104,12 @@ class Causal:
         found: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return found if self._template == "auto" else self._begin + found
 
+    def located(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the tokens of what `text` gives, and where in it each stands, as (first, end) characters."""
+        found = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+        begin = [] if self._template == "auto" else self._begin
+        return begin + found["input_ids"], [(0, 0)] * len(begin) + found["offset_mapping"]
+
     def _render(self, messages: Messages) -> str:
         # models that think first when they may would run out of tokens before they answer
         text: str = self.tokenizer.apply_chat_template(
@@ -190,6 +197,41 @@ class Causal:
             result = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), use_cache=False)
             logits = self._finite(result.logits[:, -1])
         return [logits[i, list(wanted)].tolist() for i, wanted in enumerate(tokens)]
+
+    def attention(self, prefix: Sequence[int], suffixes: Sequence[tuple[Sequence[int], slice]]) -> list[torch.Tensor]:
+        """Return how much is attended to each token of a prefix from behind it, summed over layers and heads.
+
+        Args:
+            prefix: tokens, which are read once.
+            suffixes: for each what follows, and which of its tokens attend; the mean of them counts.
+
+        Returns:
+            float32 [tokens of the prefix], for each suffix.
+        """
+        ids, mask = self._padded([prefix])
+        found = []
+        with torch.inference_mode():
+            result = self._forward(ids, mask, mask.cumsum(1) - 1, use_cache=True)
+            for number, (suffix, rows) in enumerate(suffixes, 1):
+                # what is read is added to the cache, and how that is undone differs from version to version
+                cache = result.past_key_values if number == len(suffixes) else deepcopy(result.past_key_values)
+                ids, more = self._padded([suffix])
+                whole = torch.cat([mask, more], 1)
+                positions = (whole.cumsum(1) - 1)[:, len(prefix) :]
+                seen = self.model(
+                    input_ids=ids,
+                    attention_mask=whole,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                    output_attentions=True,
+                ).attentions
+                if not seen or seen[0] is None:
+                    raise ModelError("the model does not tell of its attention: take decoding=generate or first")
+                total = sum(layer[0, :, rows, : len(prefix)].float().sum(0).mean(0) for layer in seen)
+                assert isinstance(total, torch.Tensor)  # noqa: S101 - there are layers
+                found.append(self._finite(total[None])[0].cpu())
+        return found
 
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, **more: Any) -> Any:
         # of a long prompt only the last logits are wanted, which models can be told; those without positions go by the mask

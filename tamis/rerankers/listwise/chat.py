@@ -105,7 +105,7 @@ class Chat:
         stop = stop or threading.Event()
         messages, transcript = question.messages(), self._transcript
         asked = self.request(messages) | ({} if self._context is None else {"context": self._context})
-        known = None if transcript is None else transcript.get(asked)
+        known = None if transcript is None else transcript.get(asked, hurried=until is not None)
         if self._remote is None:
             return Answer.from_json(known or {})
 

@@ -3,11 +3,16 @@
 With ``decoding=generate`` the model writes an answer, greedily, of as many tokens as an order of all passages takes and a few
 more. With ``decoding=first`` it writes nothing (Gangi Reddy et al., "FIRST: Faster Improved Listwise Reranking with Single Token
 Decoding", 2024): passages are ranked by the logits of the tokens that they are called by, where the answer would name the best.
+With ``decoding=attention`` it is not even asked: see `tamis.rerankers.listwise.attention`.
+
+Calibrated, the logits are those beyond what the identifiers get where every passage is `NOTHING`, as in Zhao et al., "Calibrate
+Before Use", 2021: what a model has for a letter, or a place, goes out.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,12 +20,13 @@ from typing import Any
 
 import torch
 
-from tamis.encoders.base import ModelIdentity
+from tamis.encoders.base import ModelIdentity, Passage
 from tamis.encoders.batching import Numerics
 from tamis.encoders.checkpoints import checkpoint_files, find_checkpoint
 from tamis.errors import ModelError
 from tamis.families import Address
 from tamis.files import sha256_json
+from tamis.rerankers.listwise.attention import last_attention, query_attention
 from tamis.rerankers.listwise.calls import (
     FAILED,
     REFUSED,
@@ -37,8 +43,14 @@ from tamis.rerankers.listwise.shrinking import fewer_words, most_words
 from tamis.rerankers.listwise.transcript import Transcript
 from tamis.rerankers.options import ListwiseOptions
 
+_LOCAL = ("decoding", "calibrate", "attention_sort", "template", "context")
+"""Options that decide what comes out of a model here."""
+
 AHEAD = 64
 """Questions that are looked at at once, to find some of like lengths."""
+
+NOTHING = "N/A"
+"""A passage without content."""
 
 SLACK = 8
 """Tokens that an answer may have beyond those of a plain one."""
@@ -55,6 +67,7 @@ class _Prompt:
         ids: tokens.
         limit: of its answer's tokens.
         words: that are shown of a passage, where fewer than were asked for.
+        opening: how the answer begins, with ``decoding=first``.
         tokens: whose logits are wanted, with ``decoding=first``.
     """
 
@@ -64,6 +77,7 @@ class _Prompt:
     ids: list[int]
     limit: int
     words: int | None
+    opening: str
     tokens: list[int]
 
     @property
@@ -95,6 +109,7 @@ class Local:
         self.identity, self.causal, self.options = identity, causal, options
         self.budget, self.transcript = budget or Budget(None), transcript
         self.lock = threading.Lock()
+        self._bias: dict[tuple[int, ...], list[float]] = {}
         # another model under the same name is another model
         self.weights = sha256_json([dict(identity.files), causal.numerics.dtype])[:32] if causal is not None else ""
 
@@ -113,7 +128,14 @@ class Local:
             "template": options.template,
             "context": options.context,
             "max_tokens": options.max_tokens,
+            "calibrate": self.calibrated,
+            "attention_sort": options.attention_sort,
         }
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether scores are calibrated."""
+        return self.options.decoding == "attention" if self.options.calibrate is None else self.options.calibrate
 
     def keep(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         """Keep what came of a call."""
@@ -130,7 +152,7 @@ class Local:
         opening, tokens, limit = "", list[int](), 1
         if self.options.decoding == "first":
             opening, tokens = causal.opening(tuple(labels), form)
-        else:
+        elif self.options.decoding == "generate":
             plain = form.format(labels[0]) if question.best else " > ".join(form.format(label) for label in labels)
             limit = self.options.max_tokens or len(causal.ids(plain)) + SLACK
 
@@ -140,29 +162,91 @@ class Local:
         reader = f"{self.identity.address}, which reads {causal.context} tokens,"
         words = fewer_words(question, lambda words: len(ids(words)) + limit - causal.context, reader)
         shown = words if words < most_words(question) else None
-        return _Prompt(ticket, question, request, ids(words), limit, shown, tokens)
+        return _Prompt(ticket, question, request, ids(words), limit, shown, opening, tokens)
 
     def answer(self, causal: Causal, batch: list[_Prompt], until: float | None) -> list[Answer]:
-        """Put a batch of questions to the model."""
-        prompts = [one.ids for one in batch]
+        """Put a batch of questions to the model.
+
+        Raises:
+            LateError: the time was over before it was done.
+            ModelError: the model gives numbers that are not finite, or does not tell of its attention.
+        """
         with self.lock:
-            if self.options.decoding == "first":
-                scores = causal.first(prompts, [one.tokens for one in batch])
-                return [
-                    Answer("", len(one.ids), cut=False, fresh=True, scores=tuple(found), words=one.words)
-                    for one, found in zip(batch, scores, strict=True)
+            batch, shown, read = self._sorted(causal, batch, until)
+            if self.options.decoding == "attention":
+                found = [self._attended(causal, one, until) for one in batch]
+            elif self.options.decoding == "first":
+                found = self._first(causal, batch)
+            else:
+                written = causal.generate([one.ids for one in batch], [one.limit for one in batch], until)
+                found = [
+                    Answer(
+                        causal.tokenizer.decode(answer.ids, skip_special_tokens=True),
+                        len(one.ids) + len(answer.ids),
+                        answer.cut,
+                        fresh=True,
+                    )
+                    for one, answer in zip(batch, written, strict=True)
                 ]
-            written = causal.generate(prompts, [one.limit for one in batch], until)
         return [
-            Answer(
-                causal.tokenizer.decode(found.ids, skip_special_tokens=True),
-                len(one.ids) + len(found.ids),
-                found.cut,
-                fresh=True,
-                words=one.words,
-            )
-            for one, found in zip(batch, written, strict=True)
+            replace(answer, words=one.words, shown=order, tokens=answer.tokens + more)
+            for one, answer, order, more in zip(batch, found, shown, read, strict=True)
         ]
+
+    def _first(self, causal: Causal, batch: list[_Prompt]) -> list[Answer]:
+        scores = causal.first([one.ids for one in batch], [one.tokens for one in batch])
+        more = [0] * len(batch)
+        if self.calibrated:
+            blanks = [self._blank(causal, one) for one in batch]
+            unknown = list(dict.fromkeys(blank for blank in blanks if blank not in self._bias))
+            if unknown:
+                tokens = {blank: one.tokens for blank, one in zip(blanks, batch, strict=True)}
+                found = causal.first(unknown, [tokens[blank] for blank in unknown])
+                self._bias.update(zip(unknown, found, strict=True))
+            more = [len(blank) if blank in unknown else 0 for blank in blanks]
+            scores = [
+                [score - bias for score, bias in zip(row, self._bias[blank], strict=True)]
+                for row, blank in zip(scores, blanks, strict=True)
+            ]
+        return [
+            Answer("", len(one.ids) + tokens, cut=False, fresh=True, scores=tuple(row))
+            for one, row, tokens in zip(batch, scores, more, strict=True)
+        ]
+
+    def _blank(self, causal: Causal, one: _Prompt) -> tuple[int, ...]:
+        """Return the prompt of the same query with nothing to rank."""
+        nothing = replace(one.question, passages=[Passage("", NOTHING)] * len(one.question.passages))
+        return tuple(causal.ids(causal.text(nothing.messages()) + one.opening))
+
+    def _attended(self, causal: Causal, one: _Prompt, until: float | None) -> Answer:
+        if until is not None and time.monotonic() > until:
+            raise LateError
+        scores, tokens = query_attention(causal, one.question, one.words, calibrated=self.calibrated)
+        return Answer("", tokens, cut=False, fresh=True, scores=tuple(scores))
+
+    def _sorted(
+        self, causal: Causal, batch: list[_Prompt], until: float | None
+    ) -> tuple[list[_Prompt], list[tuple[int, ...] | None], list[int]]:
+        """Return prompts with their passages sorted by attention, in which order that is, and the tokens that it took."""
+        rounds = self.options.attention_sort
+        if not rounds:
+            return batch, [None] * len(batch), [0] * len(batch)
+        prompts, orders, read = list[_Prompt](), list[tuple[int, ...] | None](), list[int]()
+        for one in batch:
+            question, order, tokens = one.question, list(range(len(one.question.passages))), 0
+            for _ in range(rounds):
+                if until is not None and time.monotonic() > until:
+                    raise LateError
+                scores, count = last_attention(causal, question, one.words, one.opening)
+                places = sorted(range(len(scores)), key=lambda i: scores[i])
+                order = [order[i] for i in places]
+                question = replace(question, passages=[question.passages[i] for i in places])
+                tokens += count
+            ids = causal.ids(causal.text(question.messages(one.words)) + one.opening)
+            prompts.append(replace(one, question=question, ids=ids))
+            orders.append(tuple(order))
+            read.append(tokens)
+        return prompts, orders, read
 
 
 class _Session:
@@ -180,8 +264,10 @@ class _Session:
     def submit(self, ticket: int, question: Question) -> None:
         local = self._local
         request = local.request(question)
-        known = None if local.transcript is None else local.transcript.get(request)
         try:
+            known = None
+            if local.transcript is not None:
+                known = local.transcript.get(request, hurried=self._until is not None)
             if local.causal is None:
                 self._ready.append((ticket, Answer.from_json(known or {})))
             elif known is not None and "answer" in known and known["weights"] == local.weights:
@@ -190,7 +276,7 @@ class _Session:
                 self._ready.append((ticket, answer))
             else:
                 self._waiting.append(local.write(local.causal, ticket, question, request))
-        except (OverBudgetError, ModelError) as error:
+        except (OverBudgetError, LateError, ModelError) as error:
             self._ready.append((ticket, error))
 
     def collect(self) -> list[tuple[int, Answer | Exception]]:
@@ -262,12 +348,14 @@ def load_local(
         PrerequisiteError: there is no such device here.
     """
     budget = Budget(options.budget)
-    settings = settings | {name: getattr(options, name) for name in ("decoding", "template", "context")}
+    settings = settings | {name: getattr(options, name) for name in _LOCAL}
     if options.replay:
         return Local(ModelIdentity(str(address), {}, settings), None, options, budget=budget, transcript=transcript)
     folder = find_checkpoint(address.id, address.revision)
     numerics = _numerics(options)
-    causal = load_causal(folder, numerics, template=options.template, context=options.context, attention=None)
+    looked_at = options.decoding == "attention" or options.attention_sort
+    attention = "eager" if looked_at else None  # the faster ones never have the weights
+    causal = load_causal(folder, numerics, template=options.template, context=options.context, attention=attention)
     identity = ModelIdentity(str(address), checkpoint_files(folder), settings | {"dtype": numerics.dtype})
     return Local(identity, causal, options, budget=budget, transcript=transcript)
 

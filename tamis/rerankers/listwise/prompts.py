@@ -6,6 +6,7 @@
 - ``chat``: no model's own: a short instruction without a system message, for chat models of any kind.
 - ``setwise``: Zhuang et al., "A Setwise Approach for Effective and Highly Efficient Zero-shot Ranking with Large Language
   Models", 2024: which of a few passages is the best.
+- ``attended``: passages first and the query last, which is not answered but looked at (`tamis.rerankers.listwise.attention`).
 
 Of a passage so many words are shown; what looks like an identifier in it is written with other brackets.
 """
@@ -34,11 +35,13 @@ class Style:
         write: makes the conversation of a query and passages as they are shown.
         letters: whether passages are called A, B, C … and not 1, 2, 3 …
         answer: an answer that begins with a passage, with ``{}`` for what it is called.
+        item: how a passage stands in the conversation, with ``{}`` for what it is called and for itself.
     """
 
     write: Callable[[str, Sequence[str]], Messages]
     letters: bool = False
     answer: str = "[{}]"
+    item: str = "[{}] {}"
 
     def labels(self, count: int) -> list[str]:
         """Return what passages are called; too few where there are more of them than letters."""
@@ -148,6 +151,21 @@ def setwise(query: str, passages: Sequence[str]) -> Messages:
     ]
 
 
+def attended(query: str, passages: Sequence[str]) -> Messages:
+    """A prompt in which the query comes last."""
+    listed = "\n\n".join(f"[{i}] {passage}" for i, passage in enumerate(passages, 1))
+    return [
+        _message(
+            "user",
+            f"Here are some paragraphs:\n\n{listed}\n\nPlease find information that is relevant to the following query in the "
+            f"paragraphs above.\n\n{QUERY} {query}",
+        )
+    ]
+
+
+QUERY = "Query:"
+"""What stands before the query of `attended`, and a space."""
+
 STYLES: dict[str, Style] = {
     "rankgpt": Style(rankgpt),
     "rankzephyr": Style(rankzephyr),
@@ -156,8 +174,11 @@ STYLES: dict[str, Style] = {
 }
 """How an order is asked for, by name."""
 
-SETWISE = Style(setwise, letters=True, answer="Passage {}")
+SETWISE = Style(setwise, letters=True, answer="Passage {}", item='Passage {}: "{}"')
 """How the best of a few is asked for."""
+
+ATTENDED = Style(attended)
+"""How a model is shown passages where its attention is all that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -180,9 +201,20 @@ class Question:
 
     def messages(self, words: int | None = None) -> Messages:
         """Return the conversation, with another number of words of a passage if one is given."""
-        clean = self.style.clean
-        texts = [clean(shown(passage, words or self.words)) for passage in self.passages]
-        return self.style.write(clean(" ".join(self.query.split())), texts)
+        return self.style.write(self.clean_query, self.texts(words))
+
+    def items(self, words: int | None = None) -> list[str]:
+        """Return the passages as they stand in the conversation."""
+        return [self.style.item.format(label, text) for label, text in zip(self.labels, self.texts(words), strict=True)]
+
+    @property
+    def clean_query(self) -> str:
+        """The query as it stands in the conversation."""
+        return self.style.clean(" ".join(self.query.split()))
+
+    def texts(self, words: int | None = None) -> list[str]:
+        """Return what is shown of the passages."""
+        return [self.style.clean(shown(passage, words or self.words)) for passage in self.passages]
 
     @property
     def labels(self) -> list[str]:

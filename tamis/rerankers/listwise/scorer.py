@@ -32,7 +32,7 @@ from tamis.rerankers.lists import CandidateList, ListScores
 from tamis.rerankers.listwise.calls import Budget, Model
 from tamis.rerankers.listwise.chat import Chat
 from tamis.rerankers.listwise.pace import Pace
-from tamis.rerankers.listwise.prompts import SETWISE, STYLES, is_cut
+from tamis.rerankers.listwise.prompts import ATTENDED, SETWISE, STYLES, Style, is_cut
 from tamis.rerankers.listwise.sorting import Manner, Move, Sorted, Sorter
 from tamis.rerankers.listwise.strategies import plan
 from tamis.rerankers.listwise.transcript import Transcript
@@ -73,9 +73,7 @@ class Listwise:
         check(options)
         self.model, self.options = model, options
         self.identity = model.identity
-        self._manner = Manner(
-            STYLES[style_of(options)], SETWISE, options.words, options.shuffles, options.seed, options.consensus
-        )
+        self._manner = Manner(*styles_of(options), options.words, options.shuffles, options.seed, options.consensus)
         names = ("stride", "passes", "children", "top")
         self._start = plan(options.strategy, size=options.window, **{name: getattr(options, name) for name in names})
 
@@ -135,7 +133,12 @@ def _evidence(move: Move) -> Evidence:
 
 def style_of(options: ListwiseOptions) -> str:
     """Return how an order is asked for."""
-    return options.style or ("rankzephyr" if options.decoding == "generate" else "first")
+    return options.style or {"generate": "rankzephyr", "first": "first", "attention": "attended"}[options.decoding]
+
+
+def styles_of(options: ListwiseOptions) -> tuple[Style, Style]:
+    """Return how an order is asked for, and how the best of a few."""
+    return (ATTENDED, ATTENDED) if options.decoding == "attention" else (STYLES[style_of(options)], SETWISE)
 
 
 def check(options: ListwiseOptions) -> None:
@@ -148,19 +151,26 @@ def check(options: ListwiseOptions) -> None:
         check_windows(options.window, options.stride)
     if options.record and options.replay:
         raise UsageError("record= and replay= exclude each other: record= takes from the file what it holds, too")
-    if options.decoding != "generate" and options.backend != "local":
-        raise UsageError(
-            f"decoding={options.decoding} needs the scores of a model that runs here: take backend=local, or decoding=generate"
-        )
+    local = {"decoding": options.decoding, "calibrate": options.calibrate, "attention_sort": options.attention_sort}
+    for name, value in local.items():
+        if options.backend != "local" and value not in ("generate", None, 0):
+            raise UsageError(
+                f"{name}={value} looks into a model, which has to run here: take backend=local, or leave it out"
+            )
+    if options.decoding == "attention" and options.style:
+        raise UsageError(f"style={options.style}: decoding=attention has a prompt of its own")
+    if options.decoding == "generate" and options.calibrate:
+        raise UsageError("calibrate=true: an order that a model writes has no scores; take decoding=first or attention")
     style = style_of(options)
-    lettered = STYLES[style].letters
+    lettered = styles_of(options)[0].letters
     if lettered and options.strategy in ("sliding", "top-down") and options.window > 26:
         raise UsageError(f"window={options.window}: style={style} calls passages by letters, of which there are 26")
+    asks_orders = not options.strategy.startswith("setwise")
     if (
         options.decoding == "first"
         and not lettered
-        and not options.strategy.startswith("setwise")
-        and options.window > 9
+        and asks_orders
+        and (options.window > 9 or options.strategy == "full")
     ):
         raise UsageError(
             f"window={options.window}: decoding=first needs one token a passage, which style={style} has up to 9; take "

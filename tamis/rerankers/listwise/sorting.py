@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
 
-from tamis.errors import ModelError
+from tamis.errors import MissingResourceError, ModelError, TamisError
 from tamis.rerankers.lists import CandidateList
 from tamis.rerankers.listwise.calls import Answer, Model, OverBudgetError, Session
 from tamis.rerankers.listwise.consensus import consensus, shuffle
@@ -181,7 +181,7 @@ class Sorter:
         finished: hears the number of a list that is done.
 
     Attributes:
-        failure: the first failure of a call.
+        failure: the first failure of a call, or of looking one up.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Sorter:
         self._waiting: list[_Call] = []  # a heap: the calls of the first lists first
         self._running: dict[int, tuple[_Call, list[int]]] = {}
         self._tickets = count()
-        self.failure: ModelError | None = None
+        self.failure: TamisError | None = None
 
     def run(self, model: Model, until: float | None = None) -> list[Sorted]:
         """Put every list in order.
@@ -244,6 +244,8 @@ class Sorter:
     def _take(self, call: _Call, shown: list[int], outcome: Answer | Exception) -> None:
         one = self._work[call.number]
         if not isinstance(outcome, (Answer, ModelError)):
+            if isinstance(outcome.__cause__, MissingResourceError):
+                self.failure = self.failure or outcome.__cause__
             self._leave(call.number, "over_budget" if isinstance(outcome, OverBudgetError) else "late")
             return
         vote = None
@@ -267,6 +269,8 @@ class Sorter:
         """Return what an answer says, and count what it took."""
         ask, counts = one.polls[place].ask, one.found.counts
         style = self._manner.best if ask.best else self._manner.order
+        if answer.shown is not None:
+            shown = [shown[i] for i in answer.shown]
         scores = None
         if answer.scores is not None:
             by_place = dict(zip(shown, answer.scores, strict=True))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tamis.errors import DataError, MissingResourceError, StorageError
+from tamis.rerankers.listwise.calls import LateError
 
 _BLOCK = 1 << 16
 
@@ -57,19 +58,27 @@ class Transcript:
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{self.path}:{number}: no call of a transcript: {error!r}") from error
 
-    def get(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
+    def get(self, request: Mapping[str, Any], *, hurried: bool = False) -> dict[str, Any] | None:
         """Return a call that was made before, or None.
+
+        Args:
+            request: what was asked.
+            hurried: whether there is a deadline, so that it may have been too late for the call when others were recorded.
 
         Raises:
             MissingResourceError: it was not, and may not be made now.
+            LateError: the same, with a deadline.
         """
         key = call_key(request)
         with self._lock:
             found = self._known.get(key)
         if found is None and self.replay:
-            raise MissingResourceError(
+            missing = MissingResourceError(
                 f"{self.path} holds no call {key}: topics, candidates or options are not those it was recorded with"
             )
+            if hurried:
+                raise LateError from missing
+            raise missing
         return found
 
     def put(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:

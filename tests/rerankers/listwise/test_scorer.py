@@ -188,6 +188,20 @@ def test_a_deadline_reaches_calls_under_way(server: Any, tmp_path: Path) -> None
     assert not file.exists()  # that time was short says nothing of the endpoint
 
 
+def test_what_a_deadline_cut_off_is_replayed_so(server: Any, tmp_path: Path) -> None:
+    lists = [candidates(10), candidates(4, 1)]
+    server.script = [None, None, 60.0]
+    given = {"window": 4, "stride": 2, "concurrency": 1}
+    until = time.monotonic() + 2
+    first = opened(server, record=tmp_path / "m", **given).score_lists(lists, until=until)
+    assert (first.partial, first.counts["calls"]) == ([True, True], 2)
+    again = opened(server, replay=tmp_path / "m", **given).score_lists(lists, until=time.monotonic() + 60)
+    assert [s.tobytes() for s in again.scores] == [s.tobytes() for s in first.scores]
+    assert (again.partial, again.counts["replayed"], again.counts["late"]) == ([True, True], 2, 2)
+    with pytest.raises(MissingResourceError, match="holds no call"):  # nothing of it is known
+        opened(server, replay=tmp_path / "m", **given).score_lists([candidates(9)], until=time.monotonic() + 60)
+
+
 def test_a_pace_is_kept(server: Any) -> None:
     found = opened(server, rpm=2).score_lists([candidates(4, i) for i in range(4)], until=time.monotonic() + 10)
     assert (len(server.requests), found.counts["late"]) == (2, 2)
