@@ -34,6 +34,9 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 LONGEST_ASKED_WAIT = 300.0
 """Seconds that are waited where the other side says how long; it may ask for a day."""
 
+_LOOK = 0.25
+"""Seconds after which a request under way hears at the latest that it is not wanted any longer."""
+
 _TRANSIENT = (408, 425, 429)
 _REFUSED = (401, 403)
 _SHOWN = 300
@@ -99,7 +102,7 @@ class Remote:
         Args:
             path: what stands behind the URL.
             body: JSON values.
-            stop: once it is set, nothing is repeated any more, and a pause ends at once.
+            stop: once it is set, nothing is repeated any more, a pause ends at once, and a request under way is cut off soon.
             until: when to give up, by ``time.monotonic``; a request under way is cut off. None: never.
             before: called before every request, repeated ones too; may wait.
 
@@ -108,14 +111,14 @@ class Remote:
             PrerequisiteError: the key's variable is not set, or a key is wanted and none is named.
             ModelError: it still fails after all repetitions, or was refused, or what came back is no JSON.
         """
-        request = self._request(path, body)
+        request, stop = self._request(path, body), stop or threading.Event()
         for attempt in range(self.retries + 1):
             if before is not None:
                 before()
             try:
-                return self._once(request, until)
+                return self._once(request, stop, until)
             except _TransientError as failure:
-                self._give_up_or_wait(failure, attempt, stop or threading.Event(), until)
+                self._give_up_or_wait(failure, attempt, stop, until)
         raise AssertionError("unreachable")
 
     def _request(self, path: str, body: Mapping[str, Any]) -> urllib.request.Request:
@@ -137,11 +140,11 @@ class Remote:
             )
         return secret
 
-    def _once(self, request: urllib.request.Request, until: float | None) -> Any:
+    def _once(self, request: urllib.request.Request, stop: threading.Event, until: float | None) -> Any:
         left = math.inf if until is None else until - time.monotonic()
         if left <= 0:
             raise DeadlineError(f"{self.url} was not asked: the time is over")
-        limit = _Limit(min(self.timeout, left))
+        limit = _Limit(min(self.timeout, left), stop)
         request._limit = limit  # type: ignore[attr-defined]  # noqa: SLF001 - the way to the connection
         with limit:
             try:
@@ -162,6 +165,8 @@ class Remote:
     def _unreached(self, error: Exception, limit: _Limit, left: float) -> ModelError | _TransientError:
         reason = getattr(error, "reason", None) or error
         if limit.over or isinstance(reason, TimeoutError):
+            if limit.stopped:
+                return ModelError(f"{self.url} was not waited for any longer, since another request failed")
             if left <= self.timeout:
                 return DeadlineError(f"{self.url} was too slow: the time was over after {left:.1f} seconds")
             return _TransientError(f"{self.url} cannot be reached: timed out after {self.timeout:g} seconds")
@@ -255,26 +260,35 @@ class _Limit:
 
     Args:
         seconds: from when the context is entered.
+        stop: ends the time when it is set, or soon after.
 
     Attributes:
         over: whether the time was over before the request.
+        stopped: whether it was ended.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.over = seconds, False
+    def __init__(self, seconds: float, stop: threading.Event) -> None:
+        self.seconds, self.over, self.stopped = seconds, False, False
+        self._stop, self._done = stop, threading.Event()
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
 
     def __enter__(self) -> Self:
-        self._timer.start()
+        threading.Thread(target=self._wait, name="tamis-limit", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self._done.set()
+
+    def _wait(self) -> None:
+        end = time.monotonic() + self.seconds
+        while not self._done.wait(min(_LOOK, max(end - time.monotonic(), 0.0))):
+            if self._stop.is_set() or time.monotonic() >= end:
+                self.stopped = self._stop.is_set()
+                self._end()
+                return
 
     def watch(self, connected: socket.socket) -> None:
         """Shut this connection too when the time is over."""

@@ -163,6 +163,16 @@ def test_a_deadline_cuts_a_request_off(begin: bytes, drop: bytes) -> None:
     server.close()
 
 
+def test_another_failure_cuts_a_request_off() -> None:
+    server = Dripping(*DRIPS[0])
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    with pytest.raises(ModelError, match="another request failed"):
+        Remote(server.url, timeout=600, retries=3).post("embeddings", BODY, stop)
+    assert server.asked == 1
+    server.close()
+
+
 def test_a_deadline_ends_the_waiting(endpoint: Any) -> None:
     endpoint.script = [(429, {"Retry-After": "100"}, b"{}")] * 2
     waits = Waits()

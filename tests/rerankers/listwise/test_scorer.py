@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,17 @@ def test_a_server_that_hangs_is_given_up_on(server: Any) -> None:
     found = opened(server, timeout=0.3, retries=0, concurrency=1).score_lists([candidates(4), candidates(5, 1)])
     assert (found.partial, found.counts["failed"]) == ([True, False], 1)
     assert order(found.scores[1]) == best_first(candidates(5, 1))
+
+
+def test_an_interrupt_does_not_wait_for_calls_under_way(server: Any) -> None:
+    server.script = ["[1]", 600.0, 600.0]
+
+    def interrupted(count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened(server, timeout=600, concurrency=3).score_lists([candidates(4, i) for i in range(3)], tick=interrupted)
+    assert not [one for one in threading.enumerate() if one.name.startswith("tamis-listwise")]
 
 
 @pytest.mark.parametrize(
