@@ -120,6 +120,12 @@ class AskingOptions:
     style: str | None = option(
         None, "how the model is asked; rankzephyr if none, first where decoding=first", scope="model", choices=STYLES
     )
+    decoding: str = option(
+        "generate",
+        "whether the model writes an order, or passages are ranked by the scores of its first token, or by its attention",
+        scope="model",
+        choices=DECODINGS,
+    )
     strategy: str = option(
         "sliding",
         "windows from the end of the list, one over all of it, partitions by a pivot, or the best of a few by a heap or bubbles",
@@ -178,12 +184,6 @@ class EndpointOptions:
 class LocalOptions:
     """Model options of ``listwise`` with a model on this machine."""
 
-    decoding: str = option(
-        "generate",
-        "whether the model writes an order, or passages are ranked by the scores of its first token, or by its attention",
-        scope="model",
-        choices=DECODINGS,
-    )
     calibrate: bool | None = option(
         None,
         "whether a passage's score is taken off that it gets where there is nothing to rank; with decoding=attention if none",

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,7 @@ from tamis.rerankers.listwise.calls import (
     Session,
     reckoned,
 )
+from tamis.rerankers.listwise.logprobs import ANSWER, MOST, read_scores
 from tamis.rerankers.listwise.pace import Pace
 from tamis.rerankers.listwise.prompts import Messages, Question
 from tamis.rerankers.listwise.shrinking import fewer_words, most_words
@@ -53,6 +55,7 @@ class Chat:
         context: tokens of prompt and answer together that the model reads, as they are reckoned; None: any number.
         concurrency: calls at a time.
         budget: of tokens, those that come out of a transcript too.
+        scored: whether passages are ranked by the likeliest tokens that an answer begins with, and nothing more is written.
         pace: how fast it may be asked; replayed calls do not count.
         transcript: where calls are kept; None: nowhere.
     """
@@ -66,12 +69,14 @@ class Chat:
         max_tokens: int | None = None,
         context: int | None = None,
         concurrency: int = 1,
+        scored: bool = False,
         budget: Budget | None = None,
         pace: Pace | None = None,
         transcript: Transcript | None = None,
     ) -> None:
         self.identity, self._remote, self.model = identity, remote, model
-        self._max_tokens, self._context, self._concurrency = max_tokens, context, concurrency
+        self._max_tokens = ANSWER if scored and max_tokens is None else max_tokens
+        self._context, self._concurrency, self._scored = context, concurrency, scored
         self._budget, self._transcript = budget or Budget(None), transcript
         self._pace = pace or Pace(None, None)
 
@@ -138,6 +143,8 @@ class Chat:
     def request(self, messages: Messages) -> dict[str, Any]:
         """Return what is sent to the endpoint."""
         found: dict[str, Any] = {"model": self.model, "messages": messages, "temperature": 0}
+        if self._scored:
+            found |= {"logprobs": True, "top_logprobs": MOST}
         return found if self._max_tokens is None else found | {"max_tokens": self._max_tokens}
 
     def _fitting(self, remote: Remote, question: Question, stop: threading.Event, until: float | None) -> Answer:
@@ -154,7 +161,11 @@ class Chat:
                     raise
                 words = int(words * _LESS)
             else:
-                return read_answer(raw, messages, words if words < most_words(question) else None)
+                answer = read_answer(raw, messages)
+                if self._scored:
+                    scores = read_scores(raw["choices"][0], question.labels, question.style.answer)
+                    answer = replace(answer, scores=scores, cut=False)
+                return replace(answer, words=words) if words < most_words(question) else answer
 
     def _words(self, question: Question) -> int:
         """Return how many words of a passage fit into the context, as tokens are reckoned."""
@@ -199,13 +210,12 @@ class _Session:
         return found
 
 
-def read_answer(value: Any, messages: Messages, words: int | None = None) -> Answer:
+def read_answer(value: Any, messages: Messages) -> Answer:
     """Return the answer out of what an endpoint sent.
 
     Args:
         value: that it sent.
         messages: that it was sent.
-        words: that were shown of a passage, where not all were.
 
     Raises:
         ModelError: it is not of the protocol.
@@ -220,4 +230,4 @@ def read_answer(value: Any, messages: Messages, words: int | None = None) -> Ans
     tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
     if not isinstance(tokens, int):
         tokens = (sum(len(one["content"]) for one in messages) + len(text)) // CHARACTERS_A_TOKEN
-    return Answer(text, tokens, choice.get("finish_reason") == "length", fresh=True, words=words)
+    return Answer(text, tokens, choice.get("finish_reason") == "length", fresh=True)

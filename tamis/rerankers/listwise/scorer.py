@@ -153,7 +153,7 @@ def check(options: ListwiseOptions) -> None:
         raise UsageError("record= and replay= exclude each other: record= takes from the file what it holds, too")
     local = {"decoding": options.decoding, "calibrate": options.calibrate, "attention_sort": options.attention_sort}
     for name, value in local.items():
-        if options.backend != "local" and value not in ("generate", None, 0):
+        if options.backend != "local" and value not in ("generate", "first", None, False, 0):
             raise UsageError(
                 f"{name}={value} looks into a model, which has to run here: take backend=local, or leave it out"
             )
@@ -206,7 +206,7 @@ def load(address: Address, options: ListwiseOptions) -> Listwise:
     url = check_endpoint(options.endpoint or ENDPOINT)
     # OpenAI's key is for OpenAI: another endpoint gets one only by its name
     remote = Remote(url, options.key or (KEY if url == ENDPOINT else None), options.timeout, options.retries)
-    settings |= {"host": urlsplit(url).hostname, "context": options.context}
+    settings |= {"host": urlsplit(url).hostname, "context": options.context, "decoding": options.decoding}
     chat = Chat(
         ModelIdentity(str(address), {}, settings),
         None if options.replay else remote,
@@ -214,6 +214,7 @@ def load(address: Address, options: ListwiseOptions) -> Listwise:
         max_tokens=options.max_tokens,
         context=options.context,
         concurrency=options.concurrency,
+        scored=options.decoding == "first",
         budget=Budget(options.budget),
         pace=Pace(options.rpm, options.tpm),
         transcript=transcript,

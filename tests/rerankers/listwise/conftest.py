@@ -86,6 +86,19 @@ class ChatServer:
         elif self.letters:
             ranked = re.sub(r"\d+", lambda number: chr(64 + int(number[0])), ranked)
         text = planned if isinstance(planned, str) else ranked
+        if body.get("logprobs"):  # what it would write first, a token at a time
+            names = re.findall(r"\w+", text.replace("Passage", ""))
+            likely = [{"token": f" {name}", "logprob": -1.5 * i} for i, name in enumerate(names)][
+                : body["top_logprobs"]
+            ]
+            tokens = ["Passage" if best else "[", f" {names[0]}" if best else names[0]]
+            content = [{"token": token, "logprob": 0.0, "top_logprobs": likely} for token in tokens]
+            choice = {
+                "message": {"content": "".join(tokens)},
+                "finish_reason": "length",
+                "logprobs": {"content": content},
+            }
+            return 200, {}, json.dumps({"choices": [choice], "usage": {"total_tokens": 100}}).encode()
         value = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": {"total_tokens": 100}}
         return 200, {}, json.dumps(value).encode()
 
@@ -117,6 +130,7 @@ def save_causal(
     seed: int = 0,
     positions: int = 4096,
     answer: tuple[str, str] | None = None,
+    pieces: str = "bytes",
     **changes: Any,
 ) -> Path:
     """Write a two-layer language model, 32 wide, whose logits differ by more than rounding, with a tokenizer of its own.
@@ -128,6 +142,7 @@ def save_causal(
         seed: of the weights.
         positions: that it has.
         answer: what it learns: a prompt, and the answer to it.
+        pieces: what tokens are made of: bytes, or as in Llama characters and white space that is marked.
         changes: of the configuration.
     """
     import torch
@@ -135,8 +150,12 @@ def save_causal(
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
+    if pieces == "bytes":
+        raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        raw.decoder = decoders.ByteLevel()
+    else:
+        raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        raw.decoder = decoders.Metaspace(prepend_scheme="first")
     special = ["<s>", "</s>", "<pad>", "<|system|>", "<|user|>", "<|assistant|>"]
     trainer = trainers.BpeTrainer(
         vocab_size=700,

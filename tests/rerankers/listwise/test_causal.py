@@ -77,8 +77,9 @@ def test_first_tokens_are_those_of_transformers(make_causal: Callable[..., Path]
     assert np.abs(found[0] - found[1]).max() > 1e-3
 
 
-def test_the_tokens_of_identifiers_are_those_of_an_answer(causal_folder: Path) -> None:
-    causal = opened(causal_folder)
+@pytest.mark.parametrize("pieces", ["bytes", "marked"])
+def test_the_tokens_of_identifiers_are_those_of_an_answer(make_causal: Callable[..., Path], pieces: str) -> None:
+    causal = opened(make_causal(pieces=pieces))
     text = causal.text(TALK)
     for labels, form in [(LETTERS, "[{}]"), (tuple("123456789"), "[{}]"), (LETTERS[:5], "Passage {}")]:
         opening = causal.opening(labels, form)

@@ -272,6 +272,35 @@ def test_other_styles(server: Any, style: str) -> None:
     assert found.counts["repairs"] == 0
 
 
+@pytest.mark.parametrize("strategy", ["sliding", "full", "top-down", "setwise-bubble"])
+def test_first_tokens_of_an_endpoint(server: Any, tmp_path: Path, strategy: str) -> None:
+    server.letters = True
+    given = {"decoding": "first", "strategy": strategy, "window": 10, "stride": 5}
+    one = candidates(20, 6)
+    found = opened(server, record=tmp_path / "m", **given).score_lists([one])
+    assert order(found.scores[0])[:5] == best_first(one)[:5]
+    assert (found.counts["repairs"], found.counts["answers_cut"]) == (0, 0)
+    asked = server.requests[-1]
+    assert (asked["logprobs"], asked["top_logprobs"], asked["max_tokens"]) == (True, 20, 4)
+    again = opened(server, replay=tmp_path / "m", **given).score_lists([one])
+    assert again.scores[0].tobytes() == found.scores[0].tobytes()
+
+
+def test_passages_that_an_endpoint_does_not_tell_of_come_last(server: Any) -> None:
+    server.letters = True
+    one = candidates(25, 6)
+    found = opened(server, decoding="first", strategy="full").score_lists([one])
+    best = best_first(one)
+    assert order(found.scores[0]) == best[:20] + sorted(best[20:])
+
+
+def test_an_endpoint_that_tells_no_scores_is_a_repair(server: Any) -> None:
+    server.script = ["Sure, I will."]
+    server.letters = True
+    found = opened(server, decoding="first").score_lists([candidates(5)])
+    assert (order(found.scores[0]), found.counts["repairs_format"]) == ([0, 1, 2, 3, 4], 1)
+
+
 @pytest.mark.parametrize("strategy", ["top-down", "setwise-heap", "setwise-bubble"])
 def test_other_strategies(server: Any, strategy: str) -> None:
     lists = [candidates(40, seed) for seed in range(3)]
@@ -382,7 +411,7 @@ def test_options_that_contradict_each_other(server: Any) -> None:
     with pytest.raises(UsageError, match=r"strategy=full over 30 candidates"):
         opened(server, style="first", strategy="full").score_lists([candidates(30)])
     with pytest.raises(UsageError, match=r"backend=local"):
-        opened(server, decoding="first")
+        opened(server, decoding="attention")
     with pytest.raises(UsageError, match="stride"):
         opened(server, window=5, stride=5)
     with pytest.raises(UsageError, match="exclude each other"):
