@@ -218,14 +218,8 @@ class Causal:
                 ids, more = self._padded([suffix])
                 whole = torch.cat([mask, more], 1)
                 positions = (whole.cumsum(1) - 1)[:, len(prefix) :]
-                seen = self.model(
-                    input_ids=ids,
-                    attention_mask=whole,
-                    position_ids=positions,
-                    past_key_values=cache,
-                    use_cache=True,
-                    output_attentions=True,
-                ).attentions
+                options = {"past_key_values": cache, "use_cache": True, "output_attentions": True}
+                seen = self._forward(ids, whole, positions, **options).attentions
                 if not seen or seen[0] is None:
                     raise ModelError("the model does not tell of its attention: take decoding=generate or first")
                 total = sum(layer[0, :, rows, : len(prefix)].float().sum(0).mean(0) for layer in seen)
@@ -235,10 +229,9 @@ class Causal:
 
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, **more: Any) -> Any:
         # of a long prompt only the last logits are wanted, which models can be told; those without positions go by the mask
-        known = {"position_ids": positions, "logits_to_keep": 1, **more}
-        return self.model(
-            input_ids=ids, attention_mask=mask, **{name: known[name] for name in known if name in self._accepts}
-        )
+        known = {"position_ids": positions, "logits_to_keep": 1}
+        taken = {name: known[name] for name in known if name in self._accepts}
+        return self.model(input_ids=ids, attention_mask=mask, **taken, **more)
 
     def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         width = max(map(len, prompts))

@@ -37,7 +37,8 @@ from tamis.rerankers.listwise.shrinking import fewer_words, most_words
 from tamis.rerankers.listwise.transcript import Transcript
 
 _TOO_LONG = re.compile(
-    r"answered 4\d\d: .*(context.{0,3}(length|window|size)|(prompt|input).{0,20}too long|too many tokens|maximum.{0,20}tokens)",
+    r"answered (?:400|413|422): .*(?:context.{0,3}(?:length|window|size)|(?:prompt|input).{0,20}too long|too many tokens|"
+    r"maximum.{0,20}tokens)",
     re.IGNORECASE,
 )
 _LESS = 0.7

@@ -49,6 +49,9 @@ _LOCAL = ("decoding", "calibrate", "attention_sort", "template", "context")
 AHEAD = 64
 """Questions that are looked at at once, to find some of like lengths."""
 
+REMEMBERED = 1000
+"""Prompts with nothing to rank whose scores are remembered, about one a query."""
+
 NOTHING = "N/A"
 """A passage without content."""
 
@@ -197,6 +200,8 @@ class Local:
         scores = causal.first([one.ids for one in batch], [one.tokens for one in batch])
         more = [0] * len(batch)
         if self.calibrated:
+            if len(self._bias) > REMEMBERED:
+                self._bias.clear()
             blanks = [self._blank(causal, one) for one in batch]
             unknown = list(dict.fromkeys(blank for blank in blanks if blank not in self._bias))
             if unknown:
@@ -270,7 +275,7 @@ class _Session:
                 known = local.transcript.get(request, hurried=self._until is not None)
             if local.causal is None:
                 self._ready.append((ticket, Answer.from_json(known or {})))
-            elif known is not None and "answer" in known and known["weights"] == local.weights:
+            elif known is not None and "answer" in known and known.get("weights") == local.weights:
                 answer = Answer.from_json(known)
                 local.budget.settle(0, answer.tokens)
                 self._ready.append((ticket, answer))

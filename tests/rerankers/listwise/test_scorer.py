@@ -252,6 +252,14 @@ def test_an_endpoint_that_finds_a_prompt_too_long_gets_a_shorter_one(server: Any
     assert again.scores[0].tobytes() == found.scores[0].tobytes()
 
 
+def test_haste_is_not_taken_for_length(server: Any) -> None:
+    refused = (429, {}, b'{"error": {"message": "over the maximum of 4096 tokens per minute"}}')
+    server.script = [refused] * 3
+    with pytest.raises(ModelError, match="given up after 3 attempts"):
+        opened(server, retries=2).score_lists([candidates(4)])
+    assert len(server.requests) == 3
+
+
 def test_prompts_are_cut_to_a_context(server: Any) -> None:
     one = CandidateList("q", [Passage("", f"w{n} " * 200) for n in range(8)], -np.arange(8.0))
     found = opened(server, context=600).score_lists([one])
