@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import subprocess
@@ -490,3 +491,24 @@ def test_programs_that_repair_and_write_one_transcript_at_once_lose_nothing(tmp_
     for name in ("a", "b", "c"):
         assert all(kept.get({"who": name, "number": number}) for number in range(50))
     assert len(file.read_bytes().splitlines()) == 151
+
+
+def test_a_program_waits_while_another_writes_a_transcript(tmp_path: Path) -> None:
+    file = tmp_path / "m.jsonl"
+    Transcript(file, replay=False).put({"who": "first"}, {"answer": "whole"})
+    whole = file.read_bytes()
+    program = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(file), "a"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert program.stdin is not None
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    with file.open("ab") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        program.stdin.write("go\n")
+        program.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.wait(1)
+        assert file.read_bytes() == whole
+    program.communicate()
+    assert (program.returncode, len(file.read_bytes().splitlines())) == (0, 51)
