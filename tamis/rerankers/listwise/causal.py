@@ -19,7 +19,6 @@ import torch
 from tamis.encoders.batching import Numerics
 from tamis.encoders.checkpoints import _quiet, refuse_missing, require_weights
 from tamis.errors import ModelError
-from tamis.rerankers.listwise.calls import LateError
 from tamis.rerankers.listwise.prompts import Messages
 
 _PROBE: Messages = [{"role": "system", "content": "cook"}, {"role": "user", "content": "soup"}]
@@ -146,7 +145,7 @@ class Causal:
 
     def generate(
         self, prompts: Sequence[Sequence[int]], limits: Sequence[int], until: float | None = None
-    ) -> list[Written]:
+    ) -> list[Written | None]:
         """Continue prompts, each step with the likeliest token.
 
         Args:
@@ -154,8 +153,10 @@ class Causal:
             limits: of the answers' tokens.
             until: when to stop, by ``time.monotonic``.
 
+        Returns:
+            The answers; None for those that had not come to an end when the time was over.
+
         Raises:
-            LateError: the time was over before all had come to an end.
             ModelError: the model gives numbers that are not finite.
         """
         ids, mask = self._padded(prompts)
@@ -166,7 +167,7 @@ class Causal:
         with torch.inference_mode():
             while not all(ended):
                 if until is not None and time.monotonic() > until:
-                    raise LateError
+                    break
                 result = self._forward(ids, mask, positions, past_key_values=cache, use_cache=True)
                 cache = result.past_key_values
                 chosen = self._finite(result.logits[:, -1]).argmax(-1)
@@ -180,7 +181,7 @@ class Causal:
                     ended[i] = cut[i] = len(written[i]) >= limits[i]
                 ids, mask = chosen[:, None], torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
                 positions = positions[:, -1:] + 1
-        return [Written(*one) for one in zip(written, cut, strict=True)]
+        return [Written(written[i], cut[i]) if ended[i] else None for i in range(len(prompts))]
 
     def first(self, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]) -> list[list[float]]:
         """Return the logits of some tokens behind each prompt.

@@ -167,23 +167,29 @@ class Local:
         shown = words if words < most_words(question) else None
         return _Prompt(ticket, question, request, ids(words), limit, shown, opening, tokens)
 
-    def answer(self, causal: Causal, batch: list[_Prompt], until: float | None) -> list[Answer]:
+    def answer(self, causal: Causal, batch: list[_Prompt], until: float | None) -> list[Answer | None]:
         """Put a batch of questions to the model.
 
+        Returns:
+            The answers; None for those that were not written when the time was over.
+
         Raises:
-            LateError: the time was over before it was done.
+            LateError: the time was over before anything was.
             ModelError: the model gives numbers that are not finite, or does not tell of its attention.
         """
         with self.lock:
             batch, shown, read = self._sorted(causal, batch, until)
+            found: list[Answer | None]
             if self.options.decoding == "attention":
                 found = [self._attended(causal, one, until) for one in batch]
             elif self.options.decoding == "first":
-                found = self._first(causal, batch)
+                found = [*self._first(causal, batch)]
             else:
                 written = causal.generate([one.ids for one in batch], [one.limit for one in batch], until)
                 found = [
-                    Answer(
+                    None
+                    if answer is None
+                    else Answer(
                         causal.tokenizer.decode(answer.ids, skip_special_tokens=True),
                         len(one.ids) + len(answer.ids),
                         answer.cut,
@@ -192,7 +198,7 @@ class Local:
                     for one, answer in zip(batch, written, strict=True)
                 ]
         return [
-            replace(answer, words=one.words, shown=order, tokens=answer.tokens + more)
+            None if answer is None else replace(answer, words=one.words, shown=order, tokens=answer.tokens + more)
             for one, answer, order, more in zip(batch, found, shown, read, strict=True)
         ]
 
@@ -301,6 +307,9 @@ class _Session:
         try:
             answers = local.answer(causal, batch, self._until)
             for i, (one, answer) in enumerate(zip(batch, answers, strict=True)):
+                if answer is None:
+                    self._ready.append((one.ticket, LateError()))
+                    continue
                 spent[i] = answer.tokens
                 local.keep(one.request, answer.to_json())
                 self._ready.append((one.ticket, answer))
