@@ -129,7 +129,7 @@ class _ListwiseOptions(ListOptions, ListwiseOptions):
 class Listwise(ListFamily):
     """The ``listwise`` family."""
 
-    summary = "a language model behind an endpoint that is asked to put passages in order, window by window"
+    summary = "a language model, behind an endpoint or on this machine, that is asked to put passages in order"
     Options = _ListwiseOptions
     checkpoints = ("castorini/rank_zephyr_7b_v1_full", "castorini/rank_vicuna_7b_v1")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tamis.encoders.options import NumericOptions
+from tamis.encoders.options import DTYPES, NumericOptions
 from tamis.families import option
 
 BACKENDS = ("torch", "onnx")
@@ -105,31 +105,121 @@ class FiT5Options(NumericOptions):
     )
 
 
-STYLES = ("rankzephyr", "rankgpt")
-STRATEGIES = ("sliding", "full")
+STYLES = ("rankzephyr", "rankgpt", "first", "chat")
+STRATEGIES = ("sliding", "full", "top-down", "setwise-heap", "setwise-bubble")
+DECODINGS = ("generate", "first", "attention")
+CONSENSUS = ("kemeny", "borda", "rrf")
+RUNNERS = ("endpoint", "local")
+CHAT_TEMPLATES = ("auto", "vicuna", "plain")
 
 
 @dataclass(frozen=True)
-class ListwiseOptions:
-    """Model options of ``listwise``."""
+class AskingOptions:
+    """Model options of ``listwise``: what is asked, and what is made of it."""
 
-    endpoint: str | None = option(None, "URL that speaks OpenAI's chat protocol; OpenAI's if none", scope="model")
-    key: str | None = option(None, "environment variable with the key; OPENAI_API_KEY for OpenAI's", scope="model")
-    style: str = option("rankzephyr", "how the model is asked", scope="model", choices=STYLES)
+    style: str | None = option(
+        None, "how the model is asked; rankzephyr if none, first where decoding=first", scope="model", choices=STYLES
+    )
+    decoding: str = option(
+        "generate",
+        "whether the model writes an order, or passages are ranked by the scores of its first token, or by its attention",
+        scope="model",
+        choices=DECODINGS,
+    )
     strategy: str = option(
-        "sliding", "windows from the end of the list, or one over all of it", scope="model", choices=STRATEGIES
+        "sliding",
+        "windows from the end of the list, one over all of it, partitions by a pivot, or the best of a few by a heap or bubbles",
+        scope="model",
+        choices=STRATEGIES,
     )
     window: int = option(20, "passages that are read at a time", scope="model", ge=2)
     stride: int = option(10, "places from one window to the next", scope="model", ge=1)
     passes: int = option(1, "how often the windows go over a list", scope="model", ge=1)
+    children: int = option(3, "with setwise, passages that one is compared with at a time", scope="model", ge=1, le=25)
+    top: int = option(10, "with setwise, first places that are settled", scope="model", ge=1)
+    shuffles: int = option(
+        0,
+        "how often a question is put, its passages shuffled each time; 0 for once and unshuffled",
+        scope="model",
+        ge=0,
+    )
+    seed: int = option(0, "of the shuffles", scope="model", ge=0)
+    consensus: str = option(
+        "kemeny",
+        "what shuffled orders become: the nearest to all, or by mean or reciprocal ranks",
+        scope="model",
+        choices=CONSENSUS,
+    )
     words: int = option(300, "words that are shown of a passage", scope="model", ge=1)
-    max_tokens: int | None = option(None, "tokens of an answer at most; not said if none", scope="model", ge=1)
-    concurrency: int = option(8, "queries that are worked on at a time", scope="model", ge=1)
-    timeout: float = option(60.0, "seconds without an answer after which a call counts as failed", scope="model", gt=0)
-    retries: int = option(6, "how often a call is repeated that failed for a reason that may pass", scope="model", ge=0)
+    context: int | None = option(
+        None, "tokens of prompt and answer that the model reads; a checkpoint's own if none", scope="model", ge=16
+    )
+    max_tokens: int | None = option(
+        None,
+        "tokens of an answer at most; if none not said to an endpoint, and what an order takes locally",
+        scope="model",
+        ge=1,
+    )
     budget: int | None = option(None, "tokens after which nothing more is asked", scope="model", ge=1)
     record: str | None = option(None, "file that calls are kept in, and taken from", scope="model")
     replay: str | None = option(None, "file that all calls are taken from: nothing is asked", scope="model")
+
+
+@dataclass(frozen=True)
+class EndpointOptions:
+    """Model options of ``listwise`` with a model behind an endpoint."""
+
+    endpoint: str | None = option(None, "URL that speaks OpenAI's chat protocol; OpenAI's if none", scope="model")
+    key: str | None = option(None, "environment variable with the key; OPENAI_API_KEY for OpenAI's", scope="model")
+    concurrency: int = option(8, "calls at a time", scope="model", ge=1)
+    rpm: int | None = option(None, "requests in a minute at most", scope="model", ge=1)
+    tpm: int | None = option(
+        None, "tokens in a minute at most, as they are reckoned before a call", scope="model", ge=1
+    )
+    timeout: float = option(60.0, "seconds after which a call without a whole answer has failed", scope="model", gt=0)
+    retries: int = option(6, "how often a call is repeated that failed for a reason that may pass", scope="model", ge=0)
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """Model options of ``listwise`` with a model on this machine."""
+
+    calibrate: bool | None = option(
+        None,
+        "whether a passage's score is taken off that it gets where there is nothing to rank; with decoding=attention if none",
+        scope="model",
+    )
+    attention_sort: int = option(
+        0,
+        "how often passages are sorted by attention, the most attended to the end, before a call",
+        scope="model",
+        ge=0,
+    )
+    template: str = option(
+        "auto",
+        "how a conversation is written: as the checkpoint says, or as Vicuna's",
+        scope="model",
+        choices=CHAT_TEMPLATES,
+    )
+    dtype: str = option(
+        "auto",
+        "precision of the weights: bfloat16 on accelerators that can, else float32",
+        scope="model",
+        choices=("auto", *DTYPES),
+    )
+    device: str = option("auto", "cpu, cuda, cuda:1, mps; auto takes an accelerator if there is one", scope="model")
+    batch_tokens: int | None = option(
+        None, "tokens of a batch, with padding and answers; what suits the device if none", scope="model", ge=1
+    )
+
+
+@dataclass(frozen=True)
+class ListwiseOptions(LocalOptions, EndpointOptions, AskingOptions):
+    """Model options of ``listwise``."""
+
+    backend: str = option(
+        "endpoint", "where the model runs: behind an endpoint, or on this machine", scope="model", choices=RUNNERS
+    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tamis.encoders.remote import Remote, check_endpoint
+from tamis.encoders.remote import DeadlineError, Remote, check_endpoint
 from tamis.errors import ModelError, PrerequisiteError, UsageError
 
 BODY = {"model": "m", "input": ["a"]}
@@ -104,6 +104,91 @@ def test_a_server_that_is_not_there_or_does_not_answer_is_named() -> None:
         silent.listen()
         with pytest.raises(ModelError, match=f"{url} cannot be reached: .*timed out.*2 attempts"):
             Remote(url, timeout=0.1, retries=1).post("embeddings", BODY, Waits())
+
+
+class Dripping:
+    """A server that sends an answer, or its head only, a byte at a time, and never comes to its end."""
+
+    def __init__(self, begin: bytes, drop: bytes) -> None:
+        self.begin, self.drop, self.asked = begin, drop, 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connected, _ = self._listener.accept()
+            except OSError:
+                return
+            self.asked += 1
+            threading.Thread(target=self._drip, args=(connected,), daemon=True).start()
+
+    def _drip(self, connected: socket.socket) -> None:
+        try:
+            connected.sendall(self.begin)
+            while True:
+                connected.sendall(self.drop)
+                time.sleep(0.02)
+        except OSError:
+            connected.close()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+DRIPS = [
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" "),
+    (b"HTTP/1.1 200 OK\r\n\r\n", b" "),
+    (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"),
+    (b"", b" "),
+]
+
+
+@pytest.mark.parametrize(("begin", "drop"), DRIPS)
+def test_an_answer_that_drips_is_given_up_on(begin: bytes, drop: bytes) -> None:
+    server = Dripping(begin, drop)
+    with pytest.raises(ModelError, match=r"timed out after 0.3 seconds|got more than 100 headers"):
+        Remote(server.url, timeout=0.3, retries=1).post("embeddings", BODY, Waits())
+    assert server.asked == 2
+    server.close()
+
+
+@pytest.mark.parametrize(("begin", "drop"), DRIPS[:2])
+def test_a_deadline_cuts_a_request_off(begin: bytes, drop: bytes) -> None:
+    server = Dripping(begin, drop)
+    with pytest.raises(DeadlineError, match="too slow"):
+        Remote(server.url, timeout=60, retries=3).post("embeddings", BODY, until=time.monotonic() + 0.3)
+    assert server.asked == 1
+    server.close()
+
+
+def test_another_failure_cuts_a_request_off() -> None:
+    server = Dripping(*DRIPS[0])
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    with pytest.raises(ModelError, match="another request failed"):
+        Remote(server.url, timeout=600, retries=3).post("embeddings", BODY, stop)
+    assert server.asked == 1
+    server.close()
+
+
+def test_a_deadline_ends_the_waiting(endpoint: Any) -> None:
+    endpoint.script = [(429, {"Retry-After": "100"}, b"{}")] * 2
+    waits = Waits()
+    with pytest.raises(DeadlineError, match="before it may be asked again"):
+        Remote(endpoint.url).post("embeddings", BODY, waits, until=time.monotonic() + 50)
+    assert (waits.asked, len(endpoint.requests)) == ([], 1)
+    with pytest.raises(DeadlineError, match="was not asked"):
+        Remote(endpoint.url).post("embeddings", BODY, waits, until=time.monotonic() - 1)
+    assert len(endpoint.requests) == 1
+
+
+def test_something_may_be_done_before_every_request(endpoint: Any) -> None:
+    endpoint.script = [BUSY, BUSY]
+    done: list[int] = []
+    Remote(endpoint.url).post("embeddings", BODY, Waits(), before=lambda: done.append(len(endpoint.requests)))
+    assert done == [0, 1, 2]
 
 
 def test_the_key_is_sent_and_never_told(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from tamis.encoders.base import Passage
-from tamis.rerankers.listwise.prompts import is_cut, prompt, shown
+from tamis.rerankers.listwise.prompts import SETWISE, STYLES, Messages, Question, Style, is_cut, shown
 
 PASSAGES = [Passage("", "a drum  sieve [12]"), Passage("Soup", "of\npotatoes")]
+
+
+def prompt(style: str | Style, query: str, passages: list[Passage], words: int) -> Messages:
+    return Question(STYLES[style] if isinstance(style, str) else style, query, passages, words).messages()
 
 
 def test_rankgpt_hands_over_one_passage_at_a_time() -> None:
@@ -46,3 +50,35 @@ def test_long_passages_are_cut_by_words() -> None:
     titled = Passage("t", "a b")
     assert shown(titled, 5) == "Title: t Content: a b"
     assert [is_cut(titled, n) for n in (4, 5)] == [True, False]
+
+
+def test_first_calls_passages_by_letters() -> None:
+    system, user = prompt("first", "sieves [B]", [Passage("", "see [A] and [12]"), *PASSAGES], 300)
+    assert system == prompt("rankzephyr", "", [], 300)[0]
+    assert user["content"].startswith(
+        "I will provide you with 3 passages, each indicated by a alphabetical identifier []. Rank the passages based on their "
+        "relevance to the search query: sieves (B).\n[A] see (A) and (12)\n[B] a drum sieve (12)\n[C] Title: Soup"
+    )
+    assert "e.g., [B] > [A], Answer concisely" in user["content"]
+
+
+def test_chat_has_no_system_message() -> None:
+    (user,) = prompt("chat", "sieves", PASSAGES, 300)
+    assert user["role"] == "user"
+    assert "\n[1] a drum sieve (12)\n[2] Title: Soup Content: of potatoes\n\nSearch query: sieves\n" in user["content"]
+
+
+def test_setwise_asks_for_the_best() -> None:
+    (user,) = prompt(SETWISE, "sieves", PASSAGES, 300)
+    assert user["content"] == (
+        'Given a query "sieves", which of the following passages is the most relevant one to the query?\n\n'
+        'Passage A: "a drum sieve (12)"\n\nPassage B: "Title: Soup Content: of potatoes"\n\n'
+        "Output only the passage label of the most relevant passage:"
+    )
+
+
+def test_fewer_words_can_be_shown_than_were_asked_for() -> None:
+    question = Question(STYLES["chat"], "q", [Passage("", "a b c d")], 3)
+    assert "[1] a b c\n" in question.messages()[0]["content"]
+    assert "[1] a\n" in question.messages(1)[0]["content"]
+    assert question.labels == ["1"]

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import re
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,7 @@ from tamis.errors import DataError, MissingResourceError, ModelError, Prerequisi
 from tamis.rerankers.lists import CandidateList, ListExplainer, ListScorer
 from tamis.rerankers.listwise import scorer as module
 from tamis.rerankers.listwise.scorer import Listwise
+from tamis.rerankers.listwise.transcript import Transcript
 from tamis.rerankers.registry import open_reranker
 
 
@@ -121,6 +128,17 @@ def test_a_server_that_hangs_is_given_up_on(server: Any) -> None:
     assert order(found.scores[1]) == best_first(candidates(5, 1))
 
 
+def test_an_interrupt_does_not_wait_for_calls_under_way(server: Any) -> None:
+    server.script = ["[1]", 600.0, 600.0]
+
+    def interrupted(count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened(server, timeout=600, concurrency=3).score_lists([candidates(4, i) for i in range(3)], tick=interrupted)
+    assert not [one for one in threading.enumerate() if one.name.startswith("tamis-listwise")]
+
+
 @pytest.mark.parametrize(
     "body", [b"{}", b'{"choices": []}', b'{"choices": [{"message": {"content": null}}]}', b"[1]", b"no"]
 )
@@ -130,8 +148,12 @@ def test_where_nothing_succeeds_the_failure_is_raised(server: Any, body: bytes) 
         opened(server).score_lists([candidates(4), candidates(3)])
 
 
+RECKONED = 230
+"""Tokens that a call of these tests is reckoned to take at most, and 150 at least; the server says that it was 100."""
+
+
 def test_a_budget_is_kept(server: Any) -> None:
-    found = opened(server, window=4, stride=2, budget=250, concurrency=1).score_lists(
+    found = opened(server, window=4, stride=2, budget=200 + RECKONED, concurrency=1).score_lists(
         [candidates(10), candidates(4, 1)]
     )
     assert len(server.requests) == 3
@@ -140,16 +162,22 @@ def test_a_budget_is_kept(server: Any) -> None:
     assert order(found.scores[1]) == [0, 1, 2, 3]
 
 
-def test_a_budget_counts_calls_that_are_under_way(server: Any) -> None:
+def test_nothing_is_asked_that_the_budget_would_not_bear(server: Any) -> None:
+    found = opened(server, budget=150).score_lists([candidates(4)])
+    assert (server.requests, found.partial, found.counts["over_budget"]) == ([], [True], 1)
+
+
+@pytest.mark.parametrize("calls", [1, 5])
+def test_a_budget_counts_calls_that_are_under_way(server: Any, calls: int) -> None:
     lists = [candidates(4, seed) for seed in range(8)]
-    found = opened(server, budget=100, concurrency=8).score_lists(lists)
-    assert (len(server.requests), found.counts["over_budget"]) == (1, 7)
+    found = opened(server, budget=100 * (calls - 1) + RECKONED, concurrency=8).score_lists(lists)
+    assert (len(server.requests), found.counts["over_budget"]) == (calls, 8 - calls)
 
 
 def test_what_met_its_budget_or_failed_is_replayed_as_it_was(server: Any, tmp_path: Path) -> None:
     lists = [candidates(10), candidates(4, 1)]
     server.script = ["[2] > [1]", (400, {}, b"[3] > [2]")]
-    given = {"window": 4, "stride": 2, "budget": 250, "concurrency": 1}
+    given = {"window": 4, "stride": 2, "budget": 200 + RECKONED, "concurrency": 1}
     first = opened(server, record=tmp_path / "m", **given).score_lists(lists)
     assert (first.partial, first.counts["failed"], first.counts["over_budget"]) == ([True, True], 1, 1)
     again = opened(server, replay=tmp_path / "m", **given).score_lists(lists)
@@ -163,6 +191,184 @@ def test_what_met_its_budget_or_failed_is_replayed_as_it_was(server: Any, tmp_pa
 def test_a_deadline_is_kept(server: Any) -> None:
     found = opened(server).score_lists([candidates(4)], until=0.0)
     assert (order(found.scores[0]), found.partial, server.requests) == ([0, 1, 2, 3], [True], [])
+
+
+def test_a_deadline_reaches_calls_under_way(server: Any, tmp_path: Path) -> None:
+    server.script = [60.0] * 3
+    file = tmp_path / "m"
+    found = opened(server, record=file).score_lists([candidates(4, i) for i in range(3)], until=time.monotonic() + 0.5)
+    assert (found.partial, found.counts["late"], found.counts["failed"]) == ([True] * 3, 3, 0)
+    assert not file.exists()  # that time was short says nothing of the endpoint
+
+
+def test_what_a_deadline_cut_off_is_replayed_so(server: Any, tmp_path: Path) -> None:
+    lists = [candidates(10), candidates(4, 1)]
+    server.script = [None, None, 60.0]
+    given = {"window": 4, "stride": 2, "concurrency": 1}
+    until = time.monotonic() + 2
+    first = opened(server, record=tmp_path / "m", **given).score_lists(lists, until=until)
+    assert (first.partial, first.counts["calls"]) == ([True, True], 2)
+    again = opened(server, replay=tmp_path / "m", **given).score_lists(lists, until=time.monotonic() + 60)
+    assert [s.tobytes() for s in again.scores] == [s.tobytes() for s in first.scores]
+    assert (again.partial, again.counts["replayed"], again.counts["late"]) == ([True, True], 2, 2)
+    with pytest.raises(MissingResourceError, match="holds no call"):  # nothing of it is known
+        opened(server, replay=tmp_path / "m", **given).score_lists([candidates(9)], until=time.monotonic() + 60)
+
+
+def test_a_pace_is_kept(server: Any) -> None:
+    found = opened(server, rpm=2).score_lists([candidates(4, i) for i in range(4)], until=time.monotonic() + 10)
+    assert (len(server.requests), found.counts["late"]) == (2, 2)
+    assert sorted(found.partial) == [False, False, True, True]
+    server.requests.clear()
+    found = opened(server, tpm=2 * RECKONED).score_lists(
+        [candidates(4, i) for i in range(4)], until=time.monotonic() + 10
+    )
+    assert (len(server.requests), found.counts["late"]) == (2, 2)
+
+
+def test_repeated_requests_keep_the_pace_too(server: Any) -> None:
+    server.script = [(429, {"Retry-After": "0"}, b"{}")] * 2
+    found = opened(server, rpm=2).score_lists([candidates(4)], until=time.monotonic() + 10)
+    assert (len(server.requests), found.counts["late"], found.counts["failed"]) == (2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.",
+        "the prompt is too long: 5000 tokens > 4096 maximum",
+        "Input exceeds the context window",
+    ],
+)
+def test_an_endpoint_that_finds_a_prompt_too_long_gets_a_shorter_one(server: Any, tmp_path: Path, message: str) -> None:
+    refused = (400, {}, json.dumps({"error": {"message": message}}).encode())
+    server.script = [refused, refused]
+    one = CandidateList("q", [Passage("", "soup " * n) for n in (100, 60, 80)], -np.arange(3.0))
+    found = opened(server, record=tmp_path / "m").score_lists([one])
+    sizes = [len(re.findall("soup", request["messages"][1]["content"])) for request in server.requests]
+    assert sizes == [240, 70 + 60 + 70, 49 * 3]
+    assert (found.counts["calls"], found.counts["shrunk"], found.partial) == (1, 1, [False])
+    again = opened(server, replay=tmp_path / "m").score_lists([one])
+    assert (again.counts["replayed"], again.counts["shrunk"]) == (1, 1)
+    assert again.scores[0].tobytes() == found.scores[0].tobytes()
+
+
+def test_haste_is_not_taken_for_length(server: Any) -> None:
+    refused = (429, {}, b'{"error": {"message": "over the maximum of 4096 tokens per minute"}}')
+    server.script = [refused] * 3
+    with pytest.raises(ModelError, match="given up after 3 attempts"):
+        opened(server, retries=2).score_lists([candidates(4)])
+    assert len(server.requests) == 3
+
+
+def test_prompts_are_cut_to_a_context(server: Any) -> None:
+    one = CandidateList("q", [Passage("", f"w{n} " * 200) for n in range(8)], -np.arange(8.0))
+    found = opened(server, context=600).score_lists([one])
+    (request,) = server.requests
+    size = sum(len(message["content"]) for message in request["messages"])
+    assert 2000 < size <= 4 * 600
+    assert (found.counts["shrunk"], found.partial) == (1, [False])
+    with pytest.raises(ModelError, match=r"context=150.*smaller window="):
+        opened(server, context=150).score_lists([one])
+
+
+@pytest.mark.parametrize("style", ["chat", "first"])
+def test_other_styles(server: Any, style: str) -> None:
+    server.letters = style == "first"
+    one = candidates(10, 2)
+    found = opened(server, style=style, window=4, stride=2, passes=5).score_lists([one])
+    assert order(found.scores[0]) == best_first(one)
+    assert found.counts["repairs"] == 0
+
+
+@pytest.mark.parametrize("strategy", ["sliding", "full", "top-down", "setwise-bubble"])
+def test_first_tokens_of_an_endpoint(server: Any, tmp_path: Path, strategy: str) -> None:
+    server.letters = True
+    given = {"decoding": "first", "strategy": strategy, "window": 10, "stride": 5}
+    one = candidates(20, 6)
+    found = opened(server, record=tmp_path / "m", **given).score_lists([one])
+    assert order(found.scores[0])[:5] == best_first(one)[:5]
+    assert (found.counts["repairs"], found.counts["answers_cut"]) == (0, 0)
+    asked = server.requests[-1]
+    assert (asked["logprobs"], asked["top_logprobs"], asked["max_tokens"]) == (True, 20, 4)
+    again = opened(server, replay=tmp_path / "m", **given).score_lists([one])
+    assert again.scores[0].tobytes() == found.scores[0].tobytes()
+
+
+def test_passages_that_an_endpoint_does_not_tell_of_come_last(server: Any) -> None:
+    server.letters = True
+    one = candidates(25, 6)
+    found = opened(server, decoding="first", strategy="full").score_lists([one])
+    best = best_first(one)
+    assert order(found.scores[0]) == best[:20] + sorted(best[20:])
+
+
+def test_an_endpoint_that_tells_no_scores_is_a_repair(server: Any) -> None:
+    server.script = ["Sure, I will."]
+    server.letters = True
+    found = opened(server, decoding="first").score_lists([candidates(5)])
+    assert (order(found.scores[0]), found.counts["repairs_format"]) == ([0, 1, 2, 3, 4], 1)
+
+
+@pytest.mark.parametrize("strategy", ["top-down", "setwise-heap", "setwise-bubble"])
+def test_other_strategies(server: Any, strategy: str) -> None:
+    lists = [candidates(40, seed) for seed in range(3)]
+    found = opened(server, strategy=strategy, window=10).score_lists(lists)
+    for one, scores in zip(lists, found.scores, strict=True):
+        assert order(scores)[:5] == best_first(one)[:5]
+    assert found.counts["calls"] == len(server.requests)
+    assert (found.counts["repairs"], found.partial) == (0, [False] * 3)
+    if strategy == "setwise-bubble":
+        assert found.counts["calls"] == 3 * sum(-(-(39 - i) // 3) for i in range(10))
+
+
+def test_setwise_answers_that_name_none_leave_the_first_stage(server: Any) -> None:
+    server.rank = lambda passages: "I cannot choose."
+    for strategy in ("setwise-heap", "setwise-bubble"):
+        found = opened(server, strategy=strategy).score_lists([candidates(20)])
+        assert order(found.scores[0]) == list(range(20))
+        assert found.counts["repairs_format"] == found.counts["calls"] > 0
+
+
+def test_shuffled_questions_outvote_a_bias_for_the_first_place(server: Any) -> None:
+    def biased(passages: list[str]) -> str:  # honest, but what is shown first it puts first
+        rest = sorted(range(1, len(passages)), key=lambda i: -len(passages[i]))
+        return " > ".join(f"[{i + 1}]" for i in [0, *rest])
+
+    server.rank = biased
+    one = candidates(12, 7)
+    assert order(opened(server).score_lists([one]).scores[0]) != best_first(one)
+    found = opened(server, shuffles=15, concurrency=4).score_lists([one])
+    assert order(found.scores[0]) == best_first(one)
+    assert found.counts["calls"] == len(server.requests) - 1 == 15
+    again = opened(server, shuffles=15, concurrency=1, seed=1).score_lists([one])
+    assert order(again.scores[0]) == best_first(one)
+    shown = [request["messages"][1]["content"] for request in server.requests]
+    assert len(set(shown)) == len(shown)
+
+
+def test_shuffles_are_those_of_the_seed(server: Any, tmp_path: Path) -> None:
+    lists = [candidates(12, seed) for seed in range(3)]
+    given = {"shuffles": 4, "seed": 5, "window": 6, "stride": 3, "consensus": "borda"}
+    first = opened(server, record=tmp_path / "m", **given).score_lists(lists)
+    again = opened(server, replay=tmp_path / "m", **given, concurrency=1).score_lists(lists)
+    assert [s.tobytes() for s in again.scores] == [s.tobytes() for s in first.scores]
+    assert again.counts["replayed"] == first.counts["calls"] == 3 * 4 * 3
+
+
+def test_shuffled_votes_for_the_best(server: Any) -> None:
+    one = candidates(10, 3)
+    found = opened(server, strategy="setwise-bubble", shuffles=3).score_lists([one])
+    assert order(found.scores[0]) == best_first(one)
+    assert found.counts["calls"] % 3 == 0
+
+
+def test_a_vote_that_fails_is_left_out(server: Any) -> None:
+    server.script = [(400, {}, b"{}"), "no idea"]
+    one = candidates(8, 3)
+    found = opened(server, shuffles=3, concurrency=1).score_lists([one])
+    assert order(found.scores[0]) == best_first(one)
+    assert (found.partial, found.counts["failed"], found.counts["repairs"]) == ([True], 1, 1)
 
 
 def test_a_run_can_be_made_again_without_the_model(server: Any, tmp_path: Path) -> None:
@@ -209,6 +415,12 @@ def test_evidence_follows_a_candidate_through_the_windows(server: Any) -> None:
 
 
 def test_options_that_contradict_each_other(server: Any) -> None:
+    with pytest.raises(UsageError, match=r"letters, of which there are 26"):
+        opened(server, style="first", window=27)
+    with pytest.raises(UsageError, match=r"strategy=full over 30 candidates"):
+        opened(server, style="first", strategy="full").score_lists([candidates(30)])
+    with pytest.raises(UsageError, match=r"backend=local"):
+        opened(server, decoding="attention")
     with pytest.raises(UsageError, match="stride"):
         opened(server, window=5, stride=5)
     with pytest.raises(UsageError, match="exclude each other"):
@@ -241,3 +453,62 @@ def test_on_the_command_line(server: Any, tmp_path: Path, capsys: pytest.Capture
     lines = [line.split() for line in (tmp_path / "out.run").read_text().splitlines()]
     assert lines[0][2] == "d5"
     assert [float(line[4]) for line in lines] == pytest.approx([1 / (i + 1) for i in range(6)], abs=1e-5)
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from tamis.rerankers.listwise.transcript import Transcript
+
+kept = Transcript(Path(sys.argv[1]), replay=False)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(50):
+    kept.put({"who": sys.argv[2], "number": number}, {"answer": "x" * 5000})
+"""
+
+
+def test_programs_that_repair_and_write_one_transcript_at_once_lose_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "m.jsonl"
+    Transcript(file, replay=False).put({"who": "first"}, {"answer": "whole"})
+    whole = file.read_bytes()
+    file.write_bytes(whole + b'{"key": "torn' + b"x" * 100_000)
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(file), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for name in ("a", "b", "c")
+    ]
+    for program in programs:  # all have seen the torn line before any writes
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+    for program in programs:
+        program.communicate("go\n")
+        assert program.returncode == 0
+    assert file.read_bytes().startswith(whole + b'{"key"')
+    kept = Transcript(file, replay=True)
+    assert kept.get({"who": "first"})
+    for name in ("a", "b", "c"):
+        assert all(kept.get({"who": name, "number": number}) for number in range(50))
+    assert len(file.read_bytes().splitlines()) == 151
+
+
+def test_a_program_waits_while_another_writes_a_transcript(tmp_path: Path) -> None:
+    file = tmp_path / "m.jsonl"
+    Transcript(file, replay=False).put({"who": "first"}, {"answer": "whole"})
+    whole = file.read_bytes()
+    program = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(file), "a"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert program.stdin is not None
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    with file.open("ab") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        program.stdin.write("go\n")
+        program.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.wait(1)
+        assert file.read_bytes() == whole
+    program.communicate()
+    assert (program.returncode, len(file.read_bytes().splitlines())) == (0, 51)
