@@ -40,7 +40,7 @@ class _Family:
         model = scoped_address(address, cls.Options, "model")
         return cls.Stage(
             source.documents,
-            lambda: open_reranker(model),
+            lambda: open_reranker(address),  # with where it runs, which does not make it another model
             options,
             name=str(address),
             cannot_retrieve=UsageError(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 import tamis
-from tamis.errors import UsageError
+from tamis.errors import PrerequisiteError, UsageError
 from tamis.testing import FamilyConformance
 
 DOCUMENTS = [
@@ -58,3 +58,8 @@ def test_explain_shows_the_windows(index: tamis.Index, cross_folder: Path) -> No
     assert stage.evidence.value == pytest.approx(stage.score, abs=1e-5)
     assert stage.evidence.value == max(child.value for child in stage.evidence.children)
     assert stage.evidence.children[0].name == "the cook rank potato"
+
+
+def test_it_runs_where_the_address_says(index: tamis.Index, cross_folder: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="device=cuda:7"):
+        index.search("potato soup", 6, pipeline=f"bm25 % 6 >> cross:{cross_folder}?device=cuda:7")

@@ -30,8 +30,10 @@ def stage_identity(address: Address, hash_of: HashOf) -> str:
 def checkpoint_ids(address: Address) -> list[str]:
     """Return the ids of checkpoints that an address names, of a family that loads checkpoints."""
     cls = family(address.family)
-    if not address.id or not getattr(cls, "checkpoints", ()) or dict(address.options).get("endpoint"):
+    if not address.id or not getattr(cls, "checkpoints", ()):
         return []
+    if "endpoint" in cls.Options.__dataclass_fields__ and dict(address.options).get("backend") != "local":
+        return []  # the model runs elsewhere
     return [part for part in _JOINT.split(address.id) if part]
 
 

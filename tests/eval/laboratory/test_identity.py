@@ -57,3 +57,7 @@ def test_what_must_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert to_download(Address.parse(text)) == []
     assert checkpoint_ids(Address.parse("spar:a/b+c/d")) == ["a/b", "c/d"]
     assert checkpoint_ids(Address.parse("bm25")) == []
+    assert checkpoint_ids(Address.parse("listwise:a/b?endpoint=http://localhost")) == []
+    assert checkpoint_ids(Address.parse("listwise:a/b")) == []
+    assert checkpoint_ids(Address.parse("listwise:a/b?backend=local")) == ["a/b"]
+    assert checkpoint_ids(Address.parse("openai:a/b")) == []
