@@ -170,7 +170,7 @@ def load_transformer(
     require_weights(folder)
     loader = getattr(transformers, auto)
     try:
-        with _quiet():
+        with Quiet():
             model, loading = loader.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **options)
     except Exception as error:  # a damaged file's errors share no base
         raise ModelError(f"{folder} cannot be read as a transformer: {error}") from error
@@ -242,7 +242,7 @@ def fill(
     module.load_state_dict({name: own[name] for name in wanted if name in own}, strict=False, assign=assign)
 
 
-class _quiet:  # noqa: N801 - a plain context
+class Quiet:
     """Keeps transformers' loading report off the terminal: what matters of it is raised."""
 
     def __enter__(self) -> None:

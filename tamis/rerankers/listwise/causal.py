@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tamis.encoders.batching import Numerics
-from tamis.encoders.checkpoints import _quiet, refuse_missing, require_weights
+from tamis.encoders.checkpoints import Quiet, refuse_missing, require_weights
 from tamis.errors import ModelError
 from tamis.rerankers.listwise.prompts import Messages
 
@@ -271,7 +271,7 @@ def load_causal(
     require_weights(folder)
     more = {} if attention is None else {"attn_implementation": attention}
     try:
-        with _quiet():
+        with Quiet():
             tokenizer = tokenizers.from_pretrained(folder)
             model, loading = models.from_pretrained(
                 folder, output_loading_info=True, dtype=getattr(torch, numerics.dtype), **more
