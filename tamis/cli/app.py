@@ -39,6 +39,7 @@ COMMANDS = {
     "tune-fusion": "Choose the weights of a fusion on judged development topics.",
     "evaluate": "Evaluate runs against relevance judgements.",
     "compare": "Compare runs with a baseline: differences, intervals, significance.",
+    "diagnose": "Find out where a model or a pipeline goes wrong.",
     "models": "List the families of models, and the options of each.",
     "entities": "Make vocabularies of entities, and link texts to them.",
     "export-vectors": "Write a sparse part as a collection of JSON vectors that Anserini indexes.",

@@ -63,6 +63,10 @@ class Cut:
     def __len__(self) -> int:
         return len(self.read)
 
+    def take(self, places: Lengths) -> Cut:
+        """Return what is read of some of the texts."""
+        return Cut(self.read[places], None if self.lost is None else self.lost[places], self.cut[places])
+
 
 def reader_of(model: TextModel) -> Reader:
     """Return how a model reads.
