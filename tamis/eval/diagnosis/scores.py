@@ -7,7 +7,7 @@ within queries, whether each list is in order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,33 @@ LEVELS = (0, 5, 25, 50, 75, 95, 100)
 BINS = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """How well scores tell two classes of results apart.
+
+    Attributes:
+        pooled: AUC over all queries; None where a class is empty.
+        within: AUC in each query that has both classes, the mean over those; None where there are none.
+        queries: how many queries have both.
+    """
+
+    pooled: float | None
+    within: Mean | None
+    queries: int
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Values, Values]], seed: int) -> Separation:
+        """Compare the scores of two classes, one pair a query."""
+        areas = [area for pair in pairs if (area := area_under_curve(*pair)) is not None]
+        pooled = area_under_curve(*(np.concatenate(own) for own in zip(*pairs, strict=True)))
+        return cls(pooled, Mean.of(areas, seed) if areas else None, len(areas))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, unrounded."""
+        within = None if self.within is None else self.within.to_dict()
+        return {"pooled": self.pooled, "within_queries": within, "queries": self.queries}
+
+
 @dataclass(frozen=True)
 class ScoreSpread:
     """The scores of a run.
@@ -38,10 +65,8 @@ class ScoreSpread:
         queries: judged ones with results.
         counts: results by class.
         quantiles: percentiles `LEVELS` by class; None for a class without results.
-        pooled: AUC over all queries, relevant beside not relevant; None where a class is empty.
-        pooled_all: AUC of relevant ones beside all others, the unjudged included.
-        within: AUC in each query that has both, the mean over those; None where there are none.
-        within_queries: how many queries have both.
+        judged: separation of relevant results from those judged not relevant.
+        every: separation of relevant results from all others, the unjudged included.
         seed: of the bootstrap.
         edges: of the histogram's bins, `BINS` + 1.
         histogram: share of a class in each bin, by class.
@@ -52,10 +77,8 @@ class ScoreSpread:
     queries: int
     counts: Mapping[str, int]
     quantiles: Mapping[str, tuple[float, ...] | None]
-    pooled: float | None
-    pooled_all: float | None
-    within: Mean | None
-    within_queries: int
+    judged: Separation
+    every: Separation
     seed: int
     edges: tuple[float, ...]
     histogram: Mapping[str, tuple[float, ...]]
@@ -71,12 +94,7 @@ class ScoreSpread:
                 name: None if values is None else dict(zip(map(str, LEVELS), values, strict=True))
                 for name, values in self.quantiles.items()
             },
-            "auc": {
-                "pooled": self.pooled,
-                "pooled_with_unjudged": self.pooled_all,
-                "within_queries": None if self.within is None else self.within.to_dict(),
-                "queries": self.within_queries,
-            },
+            "auc": {"judged": self.judged.to_dict(), "with_unjudged": self.every.to_dict()},
             "seed": self.seed,
             "histogram": {"edges": list(self.edges), **{name: list(own) for name, own in self.histogram.items()}},
         }
@@ -112,7 +130,6 @@ def score_spread(
     judgements = Judgements(qrels)
     lists = judgements.judge(ranking, "stable")
     parts: dict[str, list[Values]] = {name: [] for name in CLASSES}
-    areas = []
     for q, found in enumerate(lists):
         if found is None:
             continue
@@ -122,8 +139,7 @@ def score_spread(
         own = dict(zip(CLASSES, (found.scores[mask] for mask in (good, known & ~good, ~known)), strict=True))
         for name, scores in own.items():
             parts[name].append(scores)
-        areas.append(area_under_curve(own[RELEVANT], own[OTHERS]))
-    if not areas:
+    if not parts[RELEVANT]:
         raise DataError(
             f"{system}: none of its {len(ranking)} queries is in the qrels: do they belong to the same topics?"
         )
@@ -137,19 +153,17 @@ def score_spread(
     if low == high:
         raise DataError(f"{system}: all {len(everything):,} scores are {low:g}: there is no distribution to show")
     edges = np.linspace(low, high, BINS + 1)
-    both = [area for area in areas if area is not None]
+    others = [np.concatenate(both) for both in zip(parts[OTHERS], parts[UNKNOWN], strict=True)]
     return ScoreSpread(
         system=system,
         rel=rel,
-        queries=len(areas),
+        queries=len(others),
         counts={name: len(own) for name, own in classes.items()},
         quantiles={
             name: tuple(np.percentile(own, LEVELS).tolist()) if len(own) else None for name, own in classes.items()
         },
-        pooled=area_under_curve(classes[RELEVANT], classes[OTHERS]),
-        pooled_all=area_under_curve(classes[RELEVANT], np.concatenate([classes[OTHERS], classes[UNKNOWN]])),
-        within=Mean.of(both, seed) if both else None,
-        within_queries=len(both),
+        judged=Separation.of(list(zip(parts[RELEVANT], parts[OTHERS], strict=True)), seed),
+        every=Separation.of(list(zip(parts[RELEVANT], others, strict=True)), seed),
         seed=seed,
         edges=tuple(edges.tolist()),
         histogram={
@@ -172,23 +186,24 @@ def spread_table(found: list[ScoreSpread]) -> Table:
 
 
 def area_table(found: list[ScoreSpread]) -> Table:
-    """Return one row a system: how well its scores separate."""
-    rows, notes = [], []
+    """Return two rows a system: how well its scores tell relevant results from the others, judged or not."""
+    rows = []
     for one in found:
-        within = (Cell(None),) * 3 if one.within is None else one.within.cells()
-        rows.append((Cell(one.system), Cell(one.pooled), Cell(one.pooled_all), *within, Cell(one.within_queries)))
-    notes.append(
-        "AUC: the chance that a relevant result has a higher score than one judged not relevant: pooled over all "
-        "queries, pooled with "
-        f"the unjudged as not relevant, and within queries that have both. "
-        f"{INTERVAL.format(unit='queries', seed=found[0].seed)}"
-    )
+        for name, own in (("judged not relevant", one.judged), ("the same, and unjudged", one.every)):
+            within = (Cell(None),) * 3 if own.within is None else own.within.cells()
+            rows.append((Cell(one.system), Cell(name), Cell(own.pooled), *within, Cell(own.queries)))
+    notes = [
+        (
+            "AUC: the chance that a relevant result has a higher score than another, pooled over all queries, and within the "
+            "queries that have both."
+        ),
+        INTERVAL.format(unit="queries", seed=found[0].seed),
+    ]
     if any(cell.value is None for row in rows for cell in row):
-        notes.append(
-            "-: one of the two classes has no results, or there is one query only, of which there is no interval."
-        )
-    header = ("system", "pooled AUC", "with unjudged", "within queries", "low", "high", "queries")
-    return Table(header, tuple(rows), tuple(notes))
+        notes.append("-: a class has no results, or there is one query only, of which there is no interval.")
+    return Table(
+        ("system", "relevant and", "pooled AUC", "within queries", "low", "high", "queries"), tuple(rows), tuple(notes)
+    )
 
 
 def spread_chart(found: ScoreSpread) -> str:

@@ -291,7 +291,7 @@ def truncation_table(found: Truncation) -> Table:
                 Cell(one.share_read),
             )
         )
-    header = ("input", "count", "cut", "share", "read", "longest", "lost", "p95", "max", "share read")
+    header = ("input", "count", "cut", "share", "read", "longest", "median lost", "p95 lost", "max lost", "share read")
     notes = [
         (
             f"{found.model}: tokens are the model's, special tokens included. Read: of one input at most. Lost (median, "
