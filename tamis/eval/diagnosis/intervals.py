@@ -53,3 +53,9 @@ class Mean:
     def cells(self, *, signed: bool = False) -> tuple[Cell, Cell, Cell]:
         """Return mean, low and high as cells; `signed` shows a plus."""
         return Cell(self.mean, text=f"{self.mean:+.4f}" if signed else ""), Cell(self.low), Cell(self.high)
+
+
+def spreads(means: ArrayLike) -> tuple[float, ...]:
+    """Return the standard deviation of each column over the rows; exactly 0 where all rows are equal."""
+    rows = np.asarray(means, np.float64)
+    return tuple((rows - rows[0]).std(axis=0, ddof=1).tolist())

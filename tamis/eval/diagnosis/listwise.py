@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tamis.errors import DataError
 from tamis.eval.diagnosis.agreement import agreement
-from tamis.eval.diagnosis.intervals import INTERVAL, Mean
+from tamis.eval.diagnosis.intervals import INTERVAL, Mean, spreads
 from tamis.eval.diagnosis.models import TextModel
 from tamis.eval.diagnosis.orders import (
     FIRST,
@@ -315,7 +315,7 @@ def _summary(
             for name, table in values.items()
             if name not in made
         ),
-        spread=tuple(np.std([values[name].mean(axis=1) for name in made], axis=0, ddof=1).tolist()),
+        spread=spreads([values[name].mean(axis=1) for name in made]),
         p=p,
         partial=sum(int(ranking.partial.sum()) for ranking in outputs.values()),
         cost=cost,

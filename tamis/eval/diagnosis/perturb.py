@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tamis.errors import DataError, UnknownNameError, UsageError
 from tamis.eval.diagnosis.agreement import Agreement, agreement
-from tamis.eval.diagnosis.intervals import INTERVAL, Mean
+from tamis.eval.diagnosis.intervals import INTERVAL, Mean, spreads
 from tamis.eval.diagnosis.models import TextModel
 from tamis.eval.diagnosis.sampling import aligned
 from tamis.eval.diagnosis.texts import Changed
@@ -286,7 +286,7 @@ class _Bench:
             return Mean.of(np.mean(table, axis=0), self.seed)
 
         means = values.mean(axis=0)
-        spread = tuple(values.mean(axis=2).std(axis=0, ddof=1).tolist()) if len(found) > 1 else None
+        spread = spreads(values.mean(axis=2)) if len(found) > 1 else None
         return Effect(
             name,
             tuple(Mean.of(own, self.seed) for own in means),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -78,9 +79,10 @@ def test_positions_come_back_after_an_error(cross_folder):
     network = open_text_model(f"cross:{cross_folder}").network()
     (weight,) = position_weights(network)
     before = weight.detach().clone()
-    with pytest.raises(RuntimeError, match="stop"), without_positions(network):
+    with without_positions(network):
         assert not weight.any()
-        raise RuntimeError("stop")
+    with contextlib.suppress(RuntimeError), without_positions(network):
+        raise RuntimeError
     assert bool((weight == before).all())
     with pytest.raises(UsageError, match="no weights of positions"), without_positions(object()):
         pass

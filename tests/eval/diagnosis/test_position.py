@@ -45,9 +45,7 @@ class Needles:
     def run(self, model: Any, **options: Any) -> Any:
         known = options.pop("known", None)
         chosen = PositionOptions(**{"positions": 5, "passage": PASSAGE, **options})
-        return position_bias(
-            model, self.documents, self.queries, self.candidates, self.qrels, chosen, known=known
-        )
+        return position_bias(model, self.documents, self.queries, self.candidates, self.qrels, chosen, known=known)
 
 
 @pytest.fixture
@@ -103,7 +101,9 @@ def test_an_encoder(needles, dense_folder):
     found = needles.run(model)
     assert found.to_dict() == needles.run(model).to_dict()
     assert len({place.score.mean for place in found.places}) > 2  # 20 tokens are read: places differ
-    assert found.places[-1].score.mean == pytest.approx(found.places[-2].score.mean, abs=1e-6)  # beyond them nothing does
+    assert found.places[-1].score.mean == pytest.approx(
+        found.places[-2].score.mean, abs=1e-6
+    )  # beyond them nothing does
 
 
 def test_given_passages(needles, bag):
