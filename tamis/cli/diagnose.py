@@ -110,7 +110,8 @@ def position(
     """
     from tamis.eval.diagnosis.models import open_text_model
     from tamis.eval.diagnosis.passages import read_passages
-    from tamis.eval.diagnosis.position import PositionOptions, position_bias, position_chart, position_table
+    from tamis.eval.diagnosis.position import PositionOptions, position_bias
+    from tamis.eval.diagnosis.position_report import position_chart, position_table
     from tamis.eval.diagnosis.segments import segment_bias, segment_chart, segment_table
 
     check_outcome(form, plot, force=force)
@@ -167,7 +168,8 @@ def perturb(
     Example: tamis diagnose perturb my-index --topics T --qrels Q --model cross:my-model --depth 20 --sample 50
     """
     from tamis.eval.diagnosis.models import open_text_model
-    from tamis.eval.diagnosis.perturb import check_perturbations, word_order, word_order_chart, word_order_table
+    from tamis.eval.diagnosis.perturb import check_perturbations, word_order
+    from tamis.eval.diagnosis.perturb_report import word_order_chart, word_order_table
     from tamis.eval.measures import parse_measures
 
     check_outcome(form, plot, force=force)
@@ -215,7 +217,8 @@ def listwise(
 
     Example: tamis diagnose listwise my-index --topics T --qrels Q --model "listwise:MODEL?endpoint=URL" --sample 20
     """
-    from tamis.eval.diagnosis.listwise import order_bias, order_table, slots_chart, slots_table
+    from tamis.eval.diagnosis.listwise import order_bias
+    from tamis.eval.diagnosis.listwise_report import order_table, slots_chart, slots_table
     from tamis.eval.diagnosis.models import open_text_model
     from tamis.eval.diagnosis.orders import check_orders
     from tamis.eval.measures import parse_measures
@@ -265,7 +268,7 @@ def truncation(
     rel: RelOption = 1,
     sample: Annotated[
         int | None,
-        typer.Option("--sample", metavar="N", help="Documents of an encoder, or topics of a reranker, by the seed."),
+        typer.Option("--sample", metavar="N", help="Documents (of an encoder) and topics to use, by the seed."),
     ] = None,
     seed: SeedOption = 0,
     form: FormatOption = "table",
@@ -280,7 +283,7 @@ def truncation(
     Example: tamis diagnose truncation my-index --model dense:minilm --topics T --qrels Q
     """
     from tamis.cli.truncation import diagnose_truncation
-    from tamis.eval.diagnosis.truncation import effectiveness_table, truncation_chart, truncation_table
+    from tamis.eval.diagnosis.truncation_report import effectiveness_table, truncation_chart, truncation_table
 
     check_outcome(form, plot, force=force)
     if (topics is None) != (qrels is None):

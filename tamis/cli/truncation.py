@@ -61,8 +61,7 @@ def diagnose_truncation(
     judgements: Any = {}
     if topics is not None and qrels is not None:
         judgements = read_qrels(qrels)
-        drawn = sample if reader.documents is None else None
-        queries = judged_topics(read_topics(topics), judgements, rel=rel, sample=drawn, seed=seed)
+        queries = judged_topics(read_topics(topics), judgements, rel=rel, sample=sample, seed=seed)
     with open_whole(session, folder, threads) as index:
         work = _Work(index, reader, queries, judgements, rel, depth)
         ranker = pipeline or _default_pipeline(index, address, encodes=reader.documents is not None)

@@ -108,7 +108,7 @@ def test_segments(built, judged, tmp_path, tamis):
     assert [one["what"] for one in cut["inputs"]] == ["documents"]
     assert cut["effectiveness"] is None
     both = tamis("diagnose", "truncation", built.index, "--model", model, *judged, "--sample", "2", "--json")
-    assert [one["count"] for one in both.envelope["results"]["inputs"]] == [2, 3]
+    assert [one["count"] for one in both.envelope["results"]["inputs"]] == [2, 2]
     assert both.envelope["resolved"]["pipeline"] == f"bm25 % 100 >> {model}"
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tamis.errors import DataError, UnknownNameError, UsageError
 from tamis.eval.diagnosis.agreement import Agreement, agreement
-from tamis.eval.diagnosis.intervals import INTERVAL, Mean, spreads
+from tamis.eval.diagnosis.intervals import Mean, spreads
 from tamis.eval.diagnosis.models import TextModel
 from tamis.eval.diagnosis.sampling import aligned
 from tamis.eval.diagnosis.texts import Changed
@@ -25,7 +25,6 @@ from tamis.eval.diagnosis.without_positions import position_weights, without_pos
 from tamis.eval.diagnosis.words import backwards, in_alphabet, shuffled, whole
 from tamis.eval.evaluate import evaluate
 from tamis.eval.measures import Measure
-from tamis.eval.tables import Cell, Table
 from tamis.events import Advanced, Finished, Listener, Started, ignore
 from tamis.ranking import Queries, Ranking
 from tamis.stages import DocumentView
@@ -308,48 +307,3 @@ def compared(first: Ranking, second: Ranking) -> list[tuple[Agreement, float]]:
         a, b = scores[np.argsort(rows)], changed[np.argsort(others)]
         found.append((agreement(rows, others), float(np.abs(a - b).mean()) if len(rows) else 0.0))
     return found
-
-
-def word_order_table(found: WordOrder) -> Table:
-    """Return one row a perturbation, below the given order and the unperturbed model."""
-    names = [measure.name for measure in found.measures]
-    header = ["perturbation"]
-    for name in names:
-        header += [name, f"Δ {name}", "low", "high"]
-    header += ["tau", "RBO", "overlap@10", "|Δ score|"]
-    nothing = Cell(None)
-
-    def plain(name: str, values: Sequence[Mean]) -> tuple[Cell, ...]:
-        cells = [Cell(name)]
-        for value in values:
-            cells += [Cell(value.mean), nothing, nothing, nothing]
-        return (*cells, nothing, nothing, nothing, nothing)
-
-    rows = [plain("(candidates as given)", found.before), plain("(unperturbed)", found.plain)]
-    for effect in found.effects:
-        cells = [Cell(effect.name)]
-        for value, difference in zip(effect.values, effect.differences, strict=True):
-            cells += [Cell(value.mean), *difference.cells(signed=True)]
-        marks = (effect.tau, effect.rbo, effect.overlap, effect.score_change)
-        rows.append((*cells, *(Cell(mark.mean) for mark in marks)))
-    notes = [
-        (
-            f"{found.model}: {found.queries} queries, {found.candidates} candidates; texts are changed at inference only. "
-            f"Δ, tau, RBO, "
-            "overlap and |Δ score| are to the unperturbed model."
-        ),
-        *(f"{effect.name}: {PERTURBATIONS[effect.name].says}." for effect in found.effects),
-        f"Random orders are means over {found.repeats}. {INTERVAL.format(unit='queries', seed=found.seed)}",
-        *(f"Not done: {name}: {reason}." for name, reason in found.not_done.items()),
-    ]
-    return Table(tuple(header), tuple(rows), tuple(notes))
-
-
-def word_order_chart(found: WordOrder) -> str:
-    """Return the first measure under each perturbation as SVG."""
-    from tamis.eval.charts import bar_chart
-
-    names = ["as given", "unperturbed", *(effect.name for effect in found.effects)]
-    values = [found.before[0].mean, found.plain[0].mean, *(effect.values[0].mean for effect in found.effects)]
-    measure = found.measures[0].name
-    return bar_chart(names, {measure: values}, y_label=measure, title=found.model)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tamis.errors import DataError, UnknownNameError, UsageError
-from tamis.eval.diagnosis.listwise import _chi_squared, order_bias, order_table, slots_chart, slots_table
+from tamis.eval.diagnosis.listwise import _chi_squared, order_bias
+from tamis.eval.diagnosis.listwise_report import order_table, slots_chart, slots_table
 from tamis.eval.diagnosis.models import open_text_model
 from tamis.eval.diagnosis.orders import input_orders, relevance_orders
 from tamis.eval.measures import parse_measures

@@ -10,7 +10,8 @@ import pytest
 from tamis.encoders.base import Passage
 from tamis.errors import DataError, UnknownNameError, UsageError
 from tamis.eval.diagnosis.models import open_text_model
-from tamis.eval.diagnosis.perturb import PERTURBATIONS, word_order, word_order_chart, word_order_table
+from tamis.eval.diagnosis.perturb import PERTURBATIONS, word_order
+from tamis.eval.diagnosis.perturb_report import word_order_chart, word_order_table
 from tamis.eval.diagnosis.without_positions import position_weights, without_positions
 from tamis.eval.measures import parse_measures
 from tamis.ranking import Ranking

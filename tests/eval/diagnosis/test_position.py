@@ -10,15 +10,8 @@ import pytest
 
 from tamis.encoders.base import Passage
 from tamis.errors import DataError, UsageError
-from tamis.eval.diagnosis.position import (
-    PositionOptions,
-    insertion_points,
-    move,
-    position_bias,
-    position_chart,
-    position_table,
-    slopes,
-)
+from tamis.eval.diagnosis.position import PositionOptions, insertion_points, move, position_bias, slopes
+from tamis.eval.diagnosis.position_report import position_chart, position_table
 from tamis.eval.diagnosis.texts import Texts
 from tamis.ranking import Queries, Ranking
 

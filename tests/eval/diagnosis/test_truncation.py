@@ -10,16 +10,8 @@ from tamis.errors import DataError
 from tamis.eval.diagnosis.lengths import Cut, reader_of
 from tamis.eval.diagnosis.models import open_text_model
 from tamis.eval.diagnosis.texts import Texts
-from tamis.eval.diagnosis.truncation import (
-    CutInputs,
-    Truncation,
-    cut_candidates,
-    cut_documents,
-    effectiveness,
-    effectiveness_table,
-    truncation_chart,
-    truncation_table,
-)
+from tamis.eval.diagnosis.truncation import CutInputs, Truncation, cut_candidates, cut_documents, effectiveness
+from tamis.eval.diagnosis.truncation_report import effectiveness_table, truncation_chart, truncation_table
 from tamis.eval.measures import parse_measures
 from tamis.ranking import Queries, Ranking
 
