@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tamis.cli.diagnosis import check_outcome, open_bench, read_or_search, relevant_rows, tell
+from tamis.cli.diagnosis import check_outcome, open_bench, open_whole, read_or_search, sampled_rows, tell
 from tamis.cli.options import ForceOption, FormatOption, IndexArgument, ThreadsOption
 from tamis.cli.session import Session
 from tamis.errors import UsageError
@@ -18,6 +18,9 @@ TopicsOption = Annotated[
 ]
 SomeTopicsOption = Annotated[
     str | None, typer.Option("--topics", metavar="TOPICS", help="With an index: topics, as for tamis search.")
+]
+SomeQrelsOption = Annotated[
+    str | None, typer.Option("--qrels", metavar="QRELS", help="Judgements, as for tamis evaluate.")
 ]
 QrelsOption = Annotated[
     str, typer.Option("--qrels", metavar="QRELS", help="Judgements, as for tamis evaluate: file, FOLDER#SPLIT or id.")
@@ -74,9 +77,9 @@ def diagnose(session: Session) -> None:
 def position(
     session: Session,
     index: IndexArgument,
-    topics: TopicsOption,
-    qrels: QrelsOption,
     model: ModelOption,
+    topics: SomeTopicsOption = None,
+    qrels: SomeQrelsOption = None,
     pipeline: PipelineOption = "bm25",
     depth: DepthOption = 100,
     full: Annotated[
@@ -104,9 +107,11 @@ def position(
     """Say whether a model sees a relevant passage wherever in a document it stands.
 
     The passage of one relevant document a topic is moved from the beginning to the end. It is given, or found by the topic's
-    words. With --segments the relevant documents are cut into as many parts as there are --positions.
+    words. With --segments, which needs no topics, a sample of documents is cut into as many parts as there are --positions.
 
     Example: tamis diagnose position my-index --topics T --qrels Q --model dense:minilm --sample 50 --words 150
+
+    Example: tamis diagnose position my-index --model dense:minilm --segments
     """
     from tamis.eval.diagnosis.models import open_text_model
     from tamis.eval.diagnosis.passages import read_passages
@@ -118,12 +123,18 @@ def position(
     options = PositionOptions(positions, passage, words, rel, seed)
     known = None if passages is None else read_passages(passages)
     chosen = open_text_model(model)
+    if segments:
+        with open_whole(session, index, threads) as opened:
+            rows = sampled_rows(opened, sample, seed)
+            session.resolved.update(documents=len(rows), seed=seed)
+            parts = segment_bias(chosen, opened.documents, rows, segments=positions, words=words, seed=seed)
+        tell(session, form, parts, [segment_table(parts)], plot, lambda: segment_chart(parts))
+        return
+    if topics is None or qrels is None:
+        raise UsageError(
+            "--topics and --qrels are needed: of their relevant passages some are moved (not with --segments)"
+        )
     with open_bench(session, index, topics, qrels, rel, sample, seed, threads) as bench:
-        if segments:
-            held = relevant_rows(bench, rel)
-            parts = segment_bias(chosen, bench.index.documents, held, segments=positions, words=words, seed=seed)
-            tell(session, form, parts, [segment_table(parts)], plot, lambda: segment_chart(parts))
-            return
         found = position_bias(
             chosen,
             bench.index.documents,
@@ -252,9 +263,7 @@ def truncation(
     index: IndexArgument,
     model: ModelOption,
     topics: SomeTopicsOption = None,
-    qrels: Annotated[
-        str | None, typer.Option("--qrels", metavar="QRELS", help="Judgements: what did it cost? With --topics.")
-    ] = None,
+    qrels: SomeQrelsOption = None,
     pipeline: Annotated[
         str | None,
         typer.Option(

@@ -103,15 +103,20 @@ def live_rows(index: Index) -> Rows:
     return rows
 
 
-def relevant_rows(bench: Bench, rel: int) -> Rows:
-    """Return the relevant documents of the topics that the index holds."""
+def sampled_rows(index: Index, sample: int | None, seed: int) -> Rows:
+    """Return live rows of an index, at most `sample` of them, drawn by the seed.
+
+    Raises:
+        UsageError: `sample` is below 2.
+    """
     import numpy as np
 
-    from tamis.eval.diagnosis.sampling import relevant_ids
+    from tamis.eval.diagnosis.sampling import sampled
 
-    names = sorted({name for query in bench.queries.ids for name in relevant_ids(bench.qrels[query], rel)})
-    rows = bench.index.documents.rows(names)
-    return np.unique(rows[rows >= 0])
+    rows = live_rows(index)
+    if sample is None:
+        return rows
+    return np.array(sampled(rows.tolist(), index.documents.ids(rows), sample, seed), np.int64)
 
 
 def read_or_search(

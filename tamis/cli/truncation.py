@@ -88,14 +88,11 @@ class _Work:
         """An encoder's documents and queries; and which relevant documents were cut."""
         import numpy as np
 
-        from tamis.cli.diagnosis import live_rows
+        from tamis.cli.diagnosis import sampled_rows
         from tamis.eval.diagnosis.lengths import cut_texts
-        from tamis.eval.diagnosis.sampling import sampled
         from tamis.eval.diagnosis.truncation import CutInputs, cut_documents
 
-        documents, rows = self.index.documents, live_rows(self.index)
-        if sample is not None:
-            rows = np.array(sampled(rows.tolist(), documents.ids(rows), sample, seed), np.int64)
+        documents, rows = self.index.documents, sampled_rows(self.index, sample, seed)
         every = np.union1d(rows, np.concatenate([np.zeros(0, np.int64), *self._relevant()])).astype(np.int64)
         cut = cut_documents(self.reader, documents, every)
         inputs = [CutInputs.of("documents", cut.take(np.searchsorted(every, rows)))]

@@ -101,9 +101,9 @@ def test_segments(built, judged, tmp_path, tamis):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     model = f"dense:{module.save_sentence_model(tmp_path / 'dense')}"
-    arguments = [built.index, *judged, "--model", model, "--segments", "--positions", "3"]
+    arguments = [built.index, "--model", model, "--segments", "--positions", "3"]
     found = tamis("diagnose", "position", *arguments, "--json").envelope["results"]
-    assert (found["documents"], len(found["cosines"])) == (3, 3)
+    assert (found["documents"], len(found["cosines"])) == (4, 3)
     cut = tamis("diagnose", "truncation", built.index, "--model", model, "--json").envelope["results"]
     assert [one["what"] for one in cut["inputs"]] == ["documents"]
     assert cut["effectiveness"] is None
@@ -150,7 +150,8 @@ def test_an_index_in_place_of_runs(built, judged, tamis):
         (["perturb", "{index}", "{judged}", "--model", "{cross}", "--sample", "1"], 2, "sample=1"),
         (["listwise", "{index}", "{judged}", "--model", "{cross}", "--depth", "1"], 5, "two candidates"),
         (["position", "{index}", "{judged}", "--model", "{cross}", "--positions", "1"], 2, "positions=1"),
-        (["position", "{index}", "{judged}", "--model", "{cross}", "--segments"], 2, "makes no vector"),
+        (["position", "{index}", "--model", "{cross}", "--segments"], 2, "makes no vector"),
+        (["position", "{index}", "--model", "{cross}", "--topics", "{topics}"], 2, "--topics and --qrels are needed"),
         (["position", "{index}", "{judged}", "--model", "{cross}"], 5, "too short"),
         (["positon"], 2, "positon"),
     ],
