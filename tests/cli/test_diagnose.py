@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,11 @@ def test_segments(built, judged, tmp_path, tamis):
     cut = tamis("diagnose", "truncation", built.index, "--model", model, "--json").envelope["results"]
     assert [one["what"] for one in cut["inputs"]] == ["documents"]
     assert cut["effectiveness"] is None
+    fewer = tmp_path / "fewer"
+    shutil.copytree(built.index, fewer)
+    assert tamis("delete", fewer, "soup").code == 0
+    left = tamis("diagnose", "truncation", fewer, "--model", model, "--json").envelope["results"]
+    assert [one["count"] for one in (*cut["inputs"], *left["inputs"])] == [4, 3]
     both = tamis("diagnose", "truncation", built.index, "--model", model, *judged, "--sample", "2", "--json")
     assert [one["count"] for one in both.envelope["results"]["inputs"]] == [2, 2]
     assert both.envelope["resolved"]["pipeline"] == f"bm25 % 100 >> {model}"
@@ -184,3 +190,9 @@ def test_passages_need_to_be_grouped(built, tmp_path, judged, cross, tamis):
     assert (refused.code, "bm25 finds passages" in refused.err) == (2, True)
     done = tamis("diagnose", "misses", index, *judged, "--pipeline", "bm25 >> maxp", "--pipeline", "ql >> maxp")
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_columns_have_names_of_their_own(name, commands, tamis):
+    header = next(csv.reader(tamis("diagnose", name, *commands[name], "--format", "csv").out.splitlines()))
+    assert len(set(header)) == len(header)

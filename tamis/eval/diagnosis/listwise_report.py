@@ -33,7 +33,7 @@ def slots_table(found: OrderBias) -> Table:
         *((f"Left out: {found.left_out} queries with fewer than two candidates.",) if found.left_out else ()),
         *((f"{found.partial} lists were left unfinished by the model.",) if found.partial else ()),
     )
-    return Table(("input slot", "bias", "low", "high", "first places", "by chance"), tuple(rows), notes)
+    return Table(("input slot", "bias", "bias low", "bias high", "first places", "by chance"), tuple(rows), notes)
 
 
 def order_table(found: OrderBias) -> Table:
@@ -41,7 +41,7 @@ def order_table(found: OrderBias) -> Table:
     names = [measure.name for measure in found.measures]
     header = ["input order"]
     for name in names:
-        header += [name, "low", "high"]
+        header += [name, f"{name} low", f"{name} high"]
     rows = [(Cell(one.name), *(cell for value in one.values for cell in value.cells())) for one in found.conditions]
     verdict = "every order gave the same ranking" if found.invariant else "rankings depend on the order"
     spread = ", ".join(f"{name} {value:.4f}" for name, value in zip(names, found.spread, strict=True))

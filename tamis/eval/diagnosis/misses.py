@@ -211,8 +211,8 @@ def misses_table(found: Misses) -> Table:
         "R in turns",
         "R of union",
         "gain",
-        "low",
-        "high",
+        "gain low",
+        "gain high",
     )
     queries = found.at[0].queries
     notes = (

@@ -14,7 +14,7 @@ def word_order_table(found: WordOrder) -> Table:
     names = [measure.name for measure in found.measures]
     header = ["perturbation"]
     for name in names:
-        header += [name, f"Δ {name}", "low", "high"]
+        header += [name, f"Δ {name}", f"Δ {name} low", f"Δ {name} high"]
     header += ["tau", "RBO", "overlap@10", "|Δ score|"]
     nothing = Cell(None)
 

@@ -28,7 +28,7 @@ def position_table(found: PositionBias) -> Table:
         INTERVAL.format(unit="queries", seed=options.seed),
     ]
     notes += [f"Left out: {count} queries {reason}." for reason, count in found.left_out.items()]
-    header = ("position", "score", "low", "high", f"RR@{DEPTH}", "low", "high", "found@10")
+    header = ("position", "score", "score low", "score high", f"RR@{DEPTH}", "RR low", "RR high", "found@10")
     return Table(header, tuple(rows), tuple(notes))
 
 

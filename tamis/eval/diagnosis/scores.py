@@ -202,7 +202,9 @@ def area_table(found: list[ScoreSpread]) -> Table:
     if any(cell.value is None for row in rows for cell in row):
         notes.append("-: a class has no results, or there is one query only, of which there is no interval.")
     return Table(
-        ("system", "relevant and", "pooled AUC", "within queries", "low", "high", "queries"), tuple(rows), tuple(notes)
+        ("system", "relevant and", "pooled AUC", "within queries", "within low", "within high", "queries"),
+        tuple(rows),
+        tuple(notes),
     )
 
 

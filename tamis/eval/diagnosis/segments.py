@@ -153,7 +153,7 @@ def segment_table(found: SegmentBias) -> Table:
         notes.append(f"{found.truncated} of the documents are longer than the model reads: it has not seen their ends.")
     if found.too_short:
         notes.append(f"Left out: {found.too_short} documents of fewer words than segments.")
-    return Table(("segment", "cosine", "low", "high"), rows, tuple(notes))
+    return Table(("segment", "cosine", "cosine low", "cosine high"), rows, tuple(notes))
 
 
 def segment_chart(found: SegmentBias) -> str:

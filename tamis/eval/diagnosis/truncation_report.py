@@ -47,7 +47,7 @@ def effectiveness_table(found: Effectiveness) -> Table:
     """Return one row a group of topics."""
     header = ["relevant documents", "topics"]
     for measure in found.measures:
-        header += [measure.name, "low", "high"]
+        header += [measure.name, f"{measure.name} low", f"{measure.name} high"]
     rows = []
     for group in found.groups:
         values = [Cell(None)] * (3 * len(found.measures))

@@ -33,10 +33,10 @@ def minilm():
 def bench(request, collections: Path, tmp_path_factory) -> Iterator[tuple]:
     folder = collections / request.param
     qrels = read_qrels(f"{folder}#test")
-    queries = judged_topics(read_topics(folder), qrels, sample=5, seed=0)
+    queries = judged_topics(read_topics(folder), qrels, sample=3, seed=0)
     with tamis.Index.create(tmp_path_factory.mktemp("diagnosis") / request.param) as index:
         index.add(open_corpus(str(folder)))
-        yield index, queries, qrels, index.rank(queries, 8)
+        yield index, queries, qrels, index.rank(queries, 5)
 
 
 def test_word_order(bench, minilm):
