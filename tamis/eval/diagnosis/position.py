@@ -240,7 +240,9 @@ def _moved_documents(
             if len(words) < (options.passage if text is None else len(text.split())) + options.positions - 1:
                 reason = "whose document is too short"
             elif span is None:
-                reason = "whose passage is not in the document"
+                reason = (
+                    "whose words are not in the document" if text is None else "whose passage is not in the document"
+                )
             elif not len(_others(documents, candidates.at(i)[0], row, queries.ids[i], qrels, options.rel)):
                 reason = "without other candidates"
             else:
