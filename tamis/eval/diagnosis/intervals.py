@@ -50,6 +50,11 @@ class Mean:
         """Return JSON values, unrounded."""
         return {"mean": self.mean, "low": self.low, "high": self.high}
 
+    def spelled(self) -> str:
+        """Return a change with its interval, for a note."""
+        interval = "" if self.low is None else f" ({self.low:+.4f} to {self.high:+.4f})"
+        return f"{self.mean:+.4f}{interval}"
+
     def cells(self, *, signed: bool = False) -> tuple[Cell, Cell, Cell]:
         """Return mean, low and high as cells; `signed` shows a plus."""
         return Cell(self.mean, text=f"{self.mean:+.4f}" if signed else ""), Cell(self.low), Cell(self.high)

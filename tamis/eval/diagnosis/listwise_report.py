@@ -45,11 +45,10 @@ def order_table(found: OrderBias) -> Table:
     rows = [(Cell(one.name), *(cell for value in one.values for cell in value.cells())) for one in found.conditions]
     verdict = "every order gave the same ranking" if found.invariant else "rankings depend on the order"
     spread = ", ".join(f"{name} {value:.4f}" for name, value in zip(names, found.spread, strict=True))
-    slope = found.slope
     notes = (
         (
-            f"{verdict[0].upper()}{verdict[1:]}. Ranks lost a slot: {slope.mean:+.4f} (0: the order does not matter; 1: "
-            f"the input comes back)."
+            f"{verdict[0].upper()}{verdict[1:]}. Ranks lost a slot: {found.slope.spelled()}; 0: the order does not matter; 1: "
+            "the input comes back."
         ),
         f"Between orders: tau {found.tau.mean:.4f}, RBO {found.rbo.mean:.4f}, overlap@10 {found.overlap.mean:.4f}.",
         f"Standard deviation over the {found.orders} orders ({found.way}): {spread}.",

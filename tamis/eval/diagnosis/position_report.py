@@ -22,8 +22,8 @@ def position_table(found: PositionBias) -> Table:
             f"{len(found.queries)} queries. By itself it stood at {found.share:.2f} on average.{cut}"
         ),
         (
-            f"RR@{DEPTH}, slope from beginning to end: {_spell(found.slope)}; beginning / end: {ratio}. "
-            f"Slope of the score: {_spell(found.score_slope)}."
+            f"RR@{DEPTH}, slope from beginning to end: {found.slope.spelled()}; beginning / end: {ratio}. "
+            f"Slope of the score: {found.score_slope.spelled()}."
         ),
         INTERVAL.format(unit="queries", seed=options.seed),
     ]
@@ -49,8 +49,3 @@ def position_chart(found: PositionBias) -> str:
 def _end(value: Mean, name: str) -> float:
     found = getattr(value, name)
     return value.mean if found is None else float(found)
-
-
-def _spell(value: Mean) -> str:
-    interval = "" if value.low is None else f" ({value.low:+.4f} to {value.high:+.4f})"
-    return f"{value.mean:+.4f}{interval}"

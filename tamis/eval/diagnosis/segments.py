@@ -146,7 +146,7 @@ def segment_table(found: SegmentBias) -> Table:
     ratio = "none, since the last is not above 0" if found.ratio is None else f"{found.ratio:.2f}"
     notes = [
         f"{found.model}: cosine of each segment with the whole document, {found.documents} documents.",
-        f"Slope from beginning to end: {found.slope.mean:+.4f}; first / last: {ratio}.",
+        f"Slope from beginning to end: {found.slope.spelled()}; first / last: {ratio}.",
         INTERVAL.format(unit="documents", seed=found.seed),
     ]
     if found.truncated:
