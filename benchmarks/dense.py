@@ -134,7 +134,7 @@ def approximate(vectors: Array, queries: Array, work: Path, given: argparse.Name
     masks = {share: [np.packbits(random.random(len(vectors)) < share, bitorder="little")] for share in SHARES}
     for factory in filter(None, given.factories.split(";")):
         begin = time.perf_counter()
-        build_ann(vectors, work / "ann.faiss", factory=factory, sample=10, threads=given.threads)
+        build_ann(vectors, work / "ann.faiss", factory=factory, sample=10, threads=given.build_threads or given.threads)
         took = time.perf_counter() - begin
         index = open_ann(work / "ann.faiss")
         ann = Ann([index], [vectors])
@@ -206,6 +206,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of both sides (default %(default)s)")
+    parser.add_argument("--build-threads", type=int, help="for building faiss indexes (default: as --threads)")
     parser.add_argument("--work", type=Path, help="folder for vectors and indexes (default: temporary)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()

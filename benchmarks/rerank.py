@@ -1,12 +1,13 @@
 """Cross-encoding against `CrossEncoder.predict` of sentence-transformers at its defaults: same pairs, same weights, in turns.
 
     python -m benchmarks.rerank CORPUS --topics TOPICS [--run RUN] [--queries 5] [--depth 100] [--rounds 3] [--work FOLDER]
+                                [--device cpu] [--model FOLDER]
 
 CORPUS and TOPICS are anything that `tamis index` and `tamis search` read; without RUN the pairs are those of BM25. The model is
 MiniLM with a classification head, trained for `STEPS` steps, from a seed, to tell the passage that a span of words comes from:
 its scores mean little, but differ as a trained model's do, so that it can be told what a reduced precision does to an order.
-All sides use `--threads` threads. Beside the rates stands what share they reach of the rate at which this machine multiplies
-float32 matrices.
+All sides use `--threads` threads, or a device. Beside the rates stands their share of the rate at which this machine, or
+the device, multiplies float32 matrices.
 """
 
 from __future__ import annotations
@@ -112,6 +113,22 @@ def matrix_rate() -> float:
     return 2 * a.numel() * b.shape[1] / min(seconds)
 
 
+def device_rate(device: str) -> float:
+    """Float32 operations a second of large matrix products on a device, the best of many."""
+    import torch
+
+    if device == "cpu":
+        return matrix_rate()
+    a = torch.rand(8192, 8192, device=device)
+
+    def multiply() -> None:
+        a @ a
+        torch.cuda.synchronize()
+
+    multiply()
+    return 2 * 8192**3 / min(timed(multiply)[0] for _ in range(10))
+
+
 def agreement(want: np.ndarray[Any, Any], have: np.ndarray[Any, Any], counts: list[int]) -> tuple[float, float]:
     """Mean overlap of the first ten, and mean Kendall tau, over queries."""
     from scipy.stats import kendalltau
@@ -133,6 +150,8 @@ def main() -> None:
     made.add_argument("--run", type=Path)
     made.add_argument("--queries", type=int, default=5)
     made.add_argument("--depth", type=int, default=100)
+    made.add_argument("--device", default="cpu", help="cpu, or cuda (default %(default)s)")
+    made.add_argument("--model", type=Path, help="a cross-encoder's folder, in place of the one that is trained here")
     given = made.parse_args()
     import torch
     from sentence_transformers import CrossEncoder
@@ -140,17 +159,14 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     with work_folder(given.work) as work:
         pairs, counts = make_pairs(given, work)
-        folder = make_model(work / "model", [passage.joined for _, passage in pairs])
+        folder = given.model or make_model(work / "model", [passage.joined for _, passage in pairs])
         queries, passages = [query for query, _ in pairs], [passage for _, passage in pairs]
         joined = [(query, passage.joined) for query, passage in pairs]
-        peer = CrossEncoder(str(folder), device="cpu")
+        peer = CrossEncoder(str(folder), device=given.device)
+        modes = {"float32": "backend=torch", "bfloat16": "dtype=bfloat16"}
+        modes |= {"float32, ONNX Runtime": "backend=onnx"} if given.device == "cpu" else {"float16": "dtype=float16"}
         ours = {
-            name: open_reranker(f"cross:{folder}?device=cpu&{options}")
-            for name, options in {
-                "float32": "backend=torch",
-                "float32, ONNX Runtime": "backend=onnx",
-                "bfloat16": "dtype=bfloat16",
-            }.items()
+            name: open_reranker(f"cross:{folder}?device={given.device}&{options}") for name, options in modes.items()
         }
         sides: dict[str, Callable[[], Any]] = {
             PEER: lambda: peer.predict(joined, activation_fn=torch.nn.Identity()),
@@ -171,7 +187,7 @@ def main() -> None:
         lengths = np.array(
             [len(ids) for ids in ours["float32"].format.inputs(queries, [p.joined for p in passages]).ids]
         )
-        operations, peak = multiplications(peer.config, lengths), matrix_rate()
+        operations, peak = multiplications(peer.config, lengths), device_rate(given.device)
     rows, figures = [], {}
     for name, found in seconds.items():
         ratio = median([a / b for a, b in zip(seconds[PEER], found, strict=True)])
@@ -189,7 +205,8 @@ def main() -> None:
         )
     columns = ["", "pairs/s", "ratio", "top-10 overlap", "Kendall tau", "of matrix rate"]
     text = (
-        f"{len(pairs)} pairs of {len(counts)} queries, {lengths.mean():.0f} tokens on average, {given.threads} threads, "
+        f"{len(pairs)} pairs of {len(counts)} queries, {lengths.mean():.0f} tokens on average, {given.device}, "
+        f"{given.threads} threads, "
         f"medians of {given.rounds} rounds; matrices: {peak / 1e9:.0f} GFLOP/s\n\n{markdown(columns, rows)}\n\n{machine()}"
     )
     report(text, {"pairs": len(pairs), "matrix_gflops": peak / 1e9, **figures}, given.json)

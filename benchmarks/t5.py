@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import machine, markdown, median, parser, report, work_folder
-from benchmarks.rerank import agreement, make_pairs, matrix_rate, timed
-from tamis.encoders.base import Passage
+from benchmarks.rerank import agreement, device_rate, make_pairs, timed
 from tamis.rerankers.monot5 import TEMPLATE
 from tamis.rerankers.registry import open_reranker
 from tamis.rerankers.t5 import MAX_LENGTH, T5_TARGETS
@@ -64,8 +63,8 @@ def make_model(folder: Path, texts: list[str], geometry: str) -> Path:
     return folder
 
 
-def plain_loop(folder: Path, device: str) -> Callable[[list[tuple[str, Passage]]], np.ndarray[Any, Any]]:
-    """The peer: log P(true) of each pair."""
+def plain_loop(folder: Path, device: str) -> Callable[[list[str]], np.ndarray[Any, Any]]:
+    """The peer: log P(true) of each prompt."""
     import torch
     from transformers import AutoTokenizer, T5ForConditionalGeneration
 
@@ -73,13 +72,13 @@ def plain_loop(folder: Path, device: str) -> Callable[[list[tuple[str, Passage]]
     model = T5ForConditionalGeneration.from_pretrained(folder).eval().to(device)
     targets = [T5_TARGETS["false"], T5_TARGETS["true"]]
 
-    def score(pairs: list[tuple[str, Passage]]) -> np.ndarray[Any, Any]:
+    def score(prompts: list[str]) -> np.ndarray[Any, Any]:
         found = []
-        for first in range(0, len(pairs), BATCH):
-            prompts = [TEMPLATE.format(query=q, document=p.joined) for q, p in pairs[first : first + BATCH]]
-            given = tokenizer(prompts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
+        for first in range(0, len(prompts), BATCH):
+            some = prompts[first : first + BATCH]
+            given = tokenizer(some, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
             given = given.to(device)
-            start = torch.full((len(prompts), 1), model.config.decoder_start_token_id, device=device)
+            start = torch.full((len(some), 1), model.config.decoder_start_token_id, device=device)
             with torch.no_grad():
                 logits = model(**given, decoder_input_ids=start).logits[:, 0, targets]
             found.append(torch.log_softmax(logits, -1)[:, 1].cpu().numpy())
@@ -93,22 +92,6 @@ def multiplications(geometry: dict[str, int], lengths: np.ndarray[Any, Any]) -> 
     width, inner, layers = geometry["d_model"], geometry["d_ff"], geometry["num_layers"]
     dense = 2 * (4 * width * width + 2 * width * inner)
     return float(layers * (dense * lengths + 4 * width * lengths.astype(float) ** 2).sum())
-
-
-def device_rate(device: str) -> float:
-    """Float32 operations a second of large matrix products on a device, the best of many."""
-    import torch
-
-    if device == "cpu":
-        return matrix_rate()
-    a = torch.rand(8192, 8192, device=device)
-
-    def multiply() -> None:
-        a @ a
-        torch.cuda.synchronize()
-
-    multiply()
-    return 2 * a.numel() * len(a) / min(timed(multiply)[0] for _ in range(20))
 
 
 def main() -> None:
@@ -129,13 +112,14 @@ def main() -> None:
         pairs, counts = make_pairs(given, work)
         folder = make_model(work / f"t5-{given.geometry}", [p.joined for _, p in pairs], given.geometry)
         queries, passages = [query for query, _ in pairs], [passage for _, passage in pairs]
+        prompts = [TEMPLATE.format(query=query, document=passage.joined) for query, passage in pairs]
         loop = plain_loop(folder, given.device)
         ours = {
             name: open_reranker(f"monot5:{folder}?device={given.device}&dtype={name}")
             for name in ("float32", "bfloat16", *(["float16"] if given.device != "cpu" else []))
         }
         sides: dict[str, Callable[[], Any]] = {
-            PEER: lambda: loop(pairs),
+            PEER: lambda: loop(prompts),
             **{
                 f"tamis, {name}": lambda model=model: model.score_pairs(queries, passages).scores
                 for name, model in ours.items()
@@ -146,7 +130,7 @@ def main() -> None:
         names = list(sides)
         for model in ours.values():
             model.score_pairs(queries[:BATCH], passages[:BATCH])
-        loop(pairs[:BATCH])
+        loop(prompts[:BATCH])
         for number in range(given.rounds):
             for name in names[number % len(names) :] + names[: number % len(names)]:
                 spent, scores[name] = timed(sides[name])

@@ -33,12 +33,21 @@ def test_a_transaction_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     database = things(tmp_path / "deep" / "one.sqlite3")
     with database.writing() as connection:
         connection.execute("INSERT INTO things VALUES ('a')")
-    with pytest.raises(KeyboardInterrupt), database.writing() as connection:
-        connection.execute("INSERT INTO things VALUES ('b')")
-        raise KeyboardInterrupt
-    with pytest.raises(StorageError, match="UNIQUE"), database.writing() as connection:
-        connection.execute("INSERT INTO things VALUES ('c')")
-        connection.execute("INSERT INTO things VALUES ('a')")
+
+    def interrupted() -> None:
+        with database.writing() as connection:
+            connection.execute("INSERT INTO things VALUES ('b')")
+            raise KeyboardInterrupt
+
+    def twice() -> None:
+        with database.writing() as connection:
+            connection.execute("INSERT INTO things VALUES ('c')")
+            connection.execute("INSERT INTO things VALUES ('a')")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with pytest.raises(StorageError, match="UNIQUE"):
+        twice()
     database.close()
     with things(database.path).using() as connection:
         assert connection.execute("SELECT name FROM things").fetchall() == [("a",)]

@@ -6,8 +6,22 @@ from typing import Annotated
 
 import typer
 
-from tamis.cli.options import DEFAULT_MEASURES, FormatOption, MeasuresOption, QrelsArgument, RunsArgument, TiesOption
+from tamis.cli.options import FormatOption, MeasuresOption, QrelsArgument, RunsArgument, TiesOption
 from tamis.cli.session import Session
+
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="Score as this collection is scored, e.g. trec-dl-2019 or beir/arguana; auto takes it from the name of QRELS.",
+    ),
+]
+IgnoreSelfOption = Annotated[bool, typer.Option("--ignore-self", help="Drop results whose id is the query's own.")]
+JudgedOnlyOption = Annotated[
+    bool, typer.Option("--judged-only", help="Leave unjudged documents out, where a measure can.")
+]
+JudgedOption = Annotated[bool, typer.Option("--judged", help="Share of judged documents beside every measure.")]
 
 
 def evaluate(
@@ -16,16 +30,17 @@ def evaluate(
     runs: RunsArgument,
     measures: MeasuresOption = None,
     per_query: Annotated[bool, typer.Option("--per-query", "-q", help="A value for every query too.")] = False,
+    profile: ProfileOption = None,
+    ignore_self: IgnoreSelfOption = False,
     ties: TiesOption = "trec_eval",
-    judged_only: Annotated[
-        bool, typer.Option("--judged-only", help="Leave unjudged documents out, where a measure can.")
-    ] = False,
+    judged_only: JudgedOnlyOption = False,
+    judged: JudgedOption = False,
     form: FormatOption = "table",
 ) -> None:
     """Evaluate runs against relevance judgements.
 
     Means are over all queries of the judgements; a query that a run lacks counts 0. Tables round to four digits, CSV and
-    JSON do not.
+    JSON do not. A profile brings the collection's measures, unless -m names others.
 
     Example: tamis evaluate qrels.txt bm25.run ql.run -m nDCG@10 -m R@100
     """
@@ -33,7 +48,17 @@ def evaluate(
     from tamis.eval import evaluation_table, per_query_table
 
     check_format(form)
-    evaluation = evaluate_files(session, qrels, runs, measures or DEFAULT_MEASURES, ties=ties, judged_only=judged_only)
+    evaluation, _ = evaluate_files(
+        session,
+        qrels,
+        runs,
+        measures,
+        ties=ties,
+        judged_only=judged_only,
+        profile=profile,
+        ignore_self=ignore_self,
+        judged=judged,
+    )
     means = [evaluation_table(evaluation)]
     queries = [per_query_table(evaluation)] if per_query else []
     # CSV is for programs: one table in it, of one shape

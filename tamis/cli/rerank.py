@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ _SAID = {
 }
 
 if TYPE_CHECKING:
+    from tamis.families import Address
     from tamis.ranking import Queries, Ranking
     from tamis.stages import PartSource, Rescorer
 
@@ -60,6 +62,22 @@ def rerank(
     field: Annotated[
         str, typer.Option("--field", metavar="FIELD", help="Topic field: title, desc, narr, or several joined by +.")
     ] = "title",
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record", metavar="FILE", help="Listwise models: keep every call; what it holds is not asked again."
+        ),
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option("--replay", metavar="FILE", help="Listwise models: answer from the calls in FILE alone."),
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option("--budget", metavar="TOKENS", help="Listwise models: tokens that may be spent in all.")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option("--deadline", metavar="TIME", help="Keep the best order so far after 30s, 500ms …")
+    ] = None,
     force: ForceOption = False,
     threads: ThreadsOption = None,
 ) -> None:
@@ -71,16 +89,19 @@ def rerank(
     """
     import time
 
-    from tamis.cli.run_output import check_output, provenance, put_run, topics_identity, warn_partial
+    from tamis.cli.run_output import check_output, provenance, put_run, warn_partial
+    from tamis.cli.search import parse_deadline
     from tamis.data.runs import read_run
-    from tamis.data.topics import read_topics
+    from tamis.data.topics import read_topics, topics_identity
     from tamis.families import Address
     from tamis.files import sha256_file
     from tamis.ranking import check_k
 
     check_k(depth)
     check_output(output, form, force=force)
-    address = Address.parse(model)
+    seconds_left = parse_deadline(deadline)
+    options = {"record": record, "replay": replay, "budget": budget, "deadline": seconds_left}
+    address = _with_options(Address.parse(model), options)
     queries = read_topics(topics, field=field)
     given = read_run(run, listener=session.listener)
     session.resolved.update(
@@ -106,6 +127,24 @@ def rerank(
     if output is not None:
         session.note(f"{output}: written, with its manifest {session.artifacts['manifest']}")
         session.note(f"next: tamis evaluate QRELS {run} {output} -m nDCG@10")
+
+
+def _with_options(address: Address, options: Mapping[str, Any]) -> Address:
+    """Return the address with what options of the command say.
+
+    Raises:
+        UsageError: the model has no such option, or its address says it already.
+    """
+    from tamis.families import family
+
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    known, own = family(address.family).Options.__dataclass_fields__, dict(address.options)
+    for name in given:
+        if name not in known:
+            raise UsageError(f"--{name}: {address.family} has no such option; see  tamis models {address.family}")
+        if name in own:
+            raise UsageError(f"--{name} is given, and {address} says {name}={own[name]}: say it once")
+    return replace(address, options=tuple(sorted({**own, **given}.items())))
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from tamis.errors import MissingResourceError, OutputExistsError, UnknownNameErr
 
 if TYPE_CHECKING:
     from tamis.cli.session import Session
-    from tamis.ranking import Queries, Ranking
+    from tamis.ranking import Ranking
 
 FORMATS = ("trec", "msmarco")
 
@@ -96,18 +96,6 @@ def versions() -> dict[str, str]:
     if started():
         known["lucene"] = str(java("org.apache.lucene.util.Version").LATEST.toString())
     return known
-
-
-def topics_identity(source: str, queries: Queries) -> dict[str, Any]:
-    """Return what identifies a set of topics: name, number and a hash of ids and texts."""
-    from tamis.files import sha256_json
-
-    pairs = [list(pair) for pair in zip(queries.ids, queries.texts, strict=True)]
-    return {
-        "name": Path(source).name if Path(source).exists() else source,
-        "queries": len(queries),
-        "sha256": sha256_json(pairs),
-    }
 
 
 def warn_partial(session: Session, ranking: Ranking) -> None:

@@ -111,8 +111,8 @@ def search(
         )
 
 
-def parse_deadline(text: str | None) -> float | None:
-    """Return the seconds that ``--deadline`` means: ``200ms``, ``1.5s``, or a bare number of seconds.
+def parse_deadline(text: str | None, option: str = "--deadline") -> float | None:
+    """Return the seconds that an option means: ``200ms``, ``1.5s``, or a bare number of seconds.
 
     Raises:
         UsageError: it is no duration above 0.
@@ -122,7 +122,7 @@ def parse_deadline(text: str | None) -> float | None:
     found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s)?", text.strip())
     seconds = float(found[1]) / (1000 if found[2] == "ms" else 1) if found else 0.0
     if not seconds > 0:
-        raise UsageError(f"--deadline {text}: a time above 0 is wanted, such as 200ms or 1.5s")
+        raise UsageError(f"{option} {text}: a time above 0 is wanted, such as 200ms or 1.5s")
     return seconds
 
 
@@ -210,8 +210,8 @@ def _search_topics(
     form: str,
     force: bool,
 ) -> None:
-    from tamis.cli.run_output import check_output, provenance, put_run, topics_identity, warn_partial
-    from tamis.data.topics import read_topics
+    from tamis.cli.run_output import check_output, provenance, put_run, warn_partial
+    from tamis.data.topics import read_topics, topics_identity
     from tamis.engine import Index
 
     check_output(output, form, force=force)

@@ -138,9 +138,8 @@ def _run(
     session: Session, folder: Path, source: str, inputs: list[Pipeline], chosen: str | None, threads: int | None
 ) -> tuple[dict[str, Ranking], dict[str, Any]]:
     """Search with every input once, as deep as a fusion at the head of a pipeline does."""
-    from tamis.cli.run_output import topics_identity
     from tamis.cli.search import parse_filter_option
-    from tamis.data.topics import read_topics
+    from tamis.data.topics import read_topics, topics_identity
     from tamis.engine import Index
     from tamis.pipeline import FUSION_DEPTH
 

@@ -122,6 +122,12 @@ def beir_file(folder: Path, name: str) -> Path | None:
     return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
 
 
+def source_name(source: str) -> str:
+    """Return what a source is called, without this machine's folders: a file's name, ``FOLDER#SPLIT``, or the id as it is."""
+    path, mark, split = source.partition("#")
+    return f"{Path(path).resolve().name}{mark}{split}" if Path(path).exists() else source
+
+
 def split_reference(source: str | Path) -> tuple[Path, str] | None:
     """Read ``FOLDER#SPLIT``, a BEIR folder and one of its judged splits; None where the source is not of that form."""
     text = str(source)

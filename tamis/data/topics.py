@@ -21,12 +21,14 @@ from tamis.data.sources import (
     open_binary,
     plain_name,
     replace_surrogates,
+    source_name,
     split_file,
     split_reference,
     utf8_problem,
 )
 from tamis.data.trec_topics import parse_topics, topic_fields
 from tamis.errors import BadRecordError, DataError, MissingResourceError, UsageError
+from tamis.files import sha256_json
 from tamis.ranking import Queries
 
 ACCEPTED = (
@@ -71,6 +73,16 @@ def read_topics(source: str | Path, *, field: str = "title") -> Queries:
         return queries.take([position for position, query in enumerate(queries.ids) if query in judged])
     path = Path(source)
     return _read_path(path, fields) if path.exists() else _read_dataset(str(source), fields)
+
+
+def topics_identity(source: str, queries: Queries) -> dict[str, Any]:
+    """Return what identifies a set of topics: name, number and a hash of ids and texts."""
+    pairs = [list(pair) for pair in zip(queries.ids, queries.texts, strict=True)]
+    return {
+        "name": source_name(source),
+        "queries": len(queries),
+        "sha256": sha256_json(pairs),
+    }
 
 
 def _read_path(path: Path, fields: list[str]) -> Queries:

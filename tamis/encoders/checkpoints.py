@@ -39,9 +39,32 @@ def find_checkpoint(identifier: str, revision: str | None = None) -> Path:
     folder = Path(identifier).expanduser()
     if identifier and folder.is_dir():
         return folder
-    if not identifier or identifier.startswith((".", "/", "~")) or identifier.count("/") != 1:
+    if not is_hub_id(identifier):
         raise MissingResourceError(f"no model at {identifier!r}: name a folder, or a hub model as ORGANISATION/NAME")
     return _download(identifier, revision)
+
+
+def is_hub_id(identifier: str) -> bool:
+    """Whether an id is of the form of a model of the hub, ``ORGANISATION/NAME``."""
+    return identifier.count("/") == 1 and not identifier.startswith((".", "/", "~")) and not identifier.endswith("/")
+
+
+def locate_checkpoint(identifier: str, revision: str | None = None) -> Path | None:
+    """Return the folder that `find_checkpoint` would, if it is on this machine; None if not. Nothing is downloaded."""
+    if identifier == MINILM:
+        try:
+            return _find_minilm()
+        except PrerequisiteError:
+            return None
+    folder = Path(identifier).expanduser()
+    if identifier and folder.is_dir():
+        return folder
+    if not is_hub_id(identifier):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(identifier, "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def _find_minilm() -> Path:

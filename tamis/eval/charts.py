@@ -76,7 +76,7 @@ def line_chart(series: Sequence[Series], *, x_label: str, y_label: str, title: s
             marker=_MARKERS[number % len(_MARKERS)], markersize=3.5, label=_plain(line.name),
         )  # fmt: skip
     if log_x:
-        axes.set_xscale("log")
+        _logarithmic(axes)
     return _svg(figure, axes, legend=len(series) > 1)
 
 
@@ -146,7 +146,7 @@ def scatter_chart(
     figure, axes = _canvas(x_label, y_label, title)
     best = set(frontier)
     if log_x:
-        axes.set_xscale("log")
+        _logarithmic(axes)
     edge = sorted((point.x, point.y) for point in points if point.name in best)
     if edge:
         axes.step(*zip(*edge, strict=True), where="post", color=COLOURS[0], linewidth=1, alpha=0.6)
@@ -163,6 +163,16 @@ def scatter_chart(
             xytext=(7, 3) if share < 0.6 else (-7, 3), ha="left" if share < 0.6 else "right", fontsize=8, color=_INK,
         )  # fmt: skip
     return _svg(figure, axes, legend=False)
+
+
+def _logarithmic(axes: Any) -> None:
+    """A logarithmic x axis with numbers that are written out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _share(value: float, low: float, high: float, log: bool) -> float:
@@ -198,7 +208,9 @@ def _svg(figure: Any, axes: Any, *, legend: bool) -> str:
     import matplotlib as mpl
 
     if legend:
-        axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
+        axes.legend(
+            frameon=False, fontsize=8, labelcolor=_INK, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderpad=0.2
+        )
     figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)
     buffer = io.BytesIO()

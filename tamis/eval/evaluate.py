@@ -7,19 +7,39 @@ counts with the measure's default, 0. Ties are resolved once, before any measure
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tamis.errors import DataError, UnknownNameError, UsageError
-from tamis.eval.diagnostics import diagnose
+from tamis.eval.diagnostics import diagnose, diagnose_conventions, diagnose_depth, diagnose_self_matches
 from tamis.eval.judgements import Judgements, QrelsLike, Ties, check_ties
 from tamis.eval.measures import Measure, parse_measure, parse_measures
+from tamis.eval.profiles import Profile, find_profile
 from tamis.eval.providers import check_computable, compute
 from tamis.events import Warned
 from tamis.ranking import Ranking
+
+
+@dataclass(frozen=True, slots=True)
+class Conventions:
+    """What was done to the rankings and measures before anything was counted.
+
+    Attributes:
+        profile: the profile that was followed, None without one.
+        ignore_self: whether results whose id is the query's own were dropped.
+        depth: how many results a query were looked at, None for all.
+        own: how many results were dropped as the query's own, one number a system.
+        beyond: how many results lay below the depth, one number a system.
+    """
+
+    profile: Profile | None = None
+    ignore_self: bool = False
+    depth: int | None = None
+    own: tuple[int, ...] = ()
+    beyond: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +53,7 @@ class Evaluation:
         values: float64 of shape (systems, measures, queries).
         ties: the tie rule that ordered the rankings.
         warnings: what limits the numbers; codes in `tamis.eval.diagnostics`.
+        conventions: the profile that was followed, and what it did.
     """
 
     systems: tuple[str, ...]
@@ -41,6 +62,16 @@ class Evaluation:
     values: NDArray[np.float64]
     ties: Ties = "stable"
     warnings: tuple[Warned, ...] = ()
+    conventions: Conventions = Conventions()
+
+    def select(self, measures: Iterable[str | Measure]) -> Evaluation:
+        """Return the same evaluation with some of its measures, in the order given.
+
+        Raises:
+            UnknownNameError: a measure was not computed.
+        """
+        places = [self.measure_index(measure) for measure in measures]
+        return replace(self, measures=tuple(self.measures[m] for m in places), values=self.values[:, places])
 
     def per_query(self, system: str, measure: str | Measure) -> NDArray[np.float64]:
         """Return the values of one system and measure, one a query of `query_ids`."""
@@ -84,6 +115,13 @@ class Evaluation:
             "queries": len(self.query_ids),
             "measures": [measure.name for measure in self.measures],
             "ties": self.ties,
+            "conventions": {
+                "profile": self.conventions.profile.to_dict() if self.conventions.profile else None,
+                "ignore_self": self.conventions.ignore_self,
+                "depth": self.conventions.depth,
+                "removed_self": dict(zip(self.systems, self.conventions.own, strict=False)),
+                "beyond_depth": dict(zip(self.systems, self.conventions.beyond, strict=False)),
+            },
             "systems": {
                 system: {measure.name: self.aggregate(system, measure) for measure in self.measures}
                 for system in self.systems
@@ -104,31 +142,44 @@ class Evaluation:
 def evaluate(
     qrels: QrelsLike,
     rankings: Ranking | Mapping[str, Ranking],
-    measures: str | Measure | Iterable[str | Measure],
+    measures: str | Measure | Iterable[str | Measure] | None = None,
     *,
     ties: Ties = "stable",
     judged_only: bool = False,
+    profile: Profile | str | None = None,
+    ignore_self: bool = False,
 ) -> Evaluation:
     """Evaluate one ranking or several against qrels.
 
     Args:
         qrels: query id → document id → grade.
         rankings: a ranking (then named ``run``), or several by system name.
-        measures: measure names, see `tamis.eval.measures`.
+        measures: measure names, see `tamis.eval.measures`; the profile's if not given.
         ties: how equal scores are ordered: ``stable`` keeps each ranking's own order, which is what it was sorted for;
             ``trec_eval`` (document id descending) or ``docid`` (ascending) judge a foreign run as those would. A run file
             that Tamis wrote holds no ties: read with ``exact=False``, all three keep its order.
         judged_only: condense: compute every measure that has a ``judged_only`` parameter on the judged documents alone
             (Sakai, SIGIR 2007); its name then says so. Measures without the parameter stay as they are.
+        profile: conventions of the test collection, or their name, see `tamis.eval.profiles`: which grade is relevant to
+            a binary measure that states none, whether self-matches are dropped, and the depth looked at.
+        ignore_self: drop results whose id is the query's own, whatever the profile says.
 
     Raises:
-        UnknownNameError: an unknown measure or tie rule.
-        UsageError: a malformed measure, or no ranking.
+        UnknownNameError: an unknown measure, tie rule or profile.
+        UsageError: a malformed measure or none, or no ranking.
         PrerequisiteError: a measure needs a package that is not installed; raised before any work is done.
         DataError: the qrels are empty, a ranking lists a document twice, or none of its queries is in the qrels.
     """
     check_ties(ties)
+    if isinstance(profile, str):
+        profile = find_profile(profile)
+    if measures is None:
+        measures = profile.measures if profile else ()
     parsed = parse_measures(measures)
+    if profile:
+        parsed = profile.adapt(parsed)
+        ignore_self = ignore_self or profile.ignore_self
+    depth = profile.depth if profile else None
     if judged_only:
         parsed = parse_measures(
             measure.with_parameters(judged_only=True)
@@ -142,16 +193,34 @@ def evaluate(
         raise UsageError("there is nothing to evaluate: give at least one ranking")
     judgements = Judgements(qrels)
     values = np.empty((len(systems), len(parsed), len(judgements)))
-    warnings: list[Warned] = []
+    warnings = list(diagnose_conventions(judgements, parsed, profile, ignore_self=ignore_self))
+    own, beyond = [], []
     for s, (system, ranking) in enumerate(systems.items()):
         _check_overlap(system, ranking, judgements)
         try:
-            lists = judgements.judge(ranking, ties)
+            judged = judgements.judge(ranking, ties, ignore_self=ignore_self, depth=depth)
         except DataError as error:
             raise DataError(f"{system}: {error}") from error
-        values[s] = compute(judgements, lists, parsed)
-        warnings += diagnose(system, ranking, judgements, lists, parsed)
-    return Evaluation(tuple(systems), parsed, judgements.query_ids, values, ties, tuple(warnings))
+        values[s] = compute(judgements, judged.lists, parsed)
+        warnings += diagnose(system, ranking, judgements, judged.lists, parsed)
+        if profile:
+            warnings += diagnose_depth(system, judged, parsed, profile)
+        if not ignore_self:
+            warnings += diagnose_self_matches(system, judged)
+        own.append(judged.own)
+        beyond.append(judged.beyond)
+    conventions = Conventions(profile, ignore_self, depth, tuple(own), tuple(beyond))
+    return Evaluation(tuple(systems), parsed, judgements.query_ids, values, ties, tuple(warnings), conventions)
+
+
+def with_judged(measures: Iterable[str | Measure]) -> tuple[Measure, ...]:
+    """Return the measures, after each the share of judged documents (``Judged@k``) in what it looks at.
+
+    A measure without cutoff looks at the whole list; a share comes once, after the first measure that it belongs to.
+    """
+    parsed = parse_measures(list(measures))
+    shares = (f"Judged@{m.cutoff}" if m.cutoff else "Judged" for m in parsed)
+    return parse_measures(name for pair in zip(parsed, shares, strict=True) for name in pair)
 
 
 def _check_overlap(system: str, ranking: Ranking, judgements: Judgements) -> None:

@@ -71,6 +71,28 @@ class JudgedList:
         return len(self.judged)
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedRun:
+    """The lists of one ranking for all queries of the qrels, and what was left out of them.
+
+    Attributes:
+        lists: one a query of the qrels; None where it has no results.
+        own: how many results were dropped because their id is the query's own.
+        beyond: how many results lie below the depth that is looked at, and were dropped.
+        own_first: in how many queries the first result is the query itself, dropped or not.
+    """
+
+    lists: list[JudgedList | None]
+    own: int = 0
+    beyond: int = 0
+    own_first: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Number of queries with results."""
+        return sum(found is not None for found in self.lists)
+
+
 class Judgements:
     """Qrels as arrays. Query order is that of the qrels."""
 
@@ -94,15 +116,23 @@ class Judgements:
     def __len__(self) -> int:
         return len(self.query_ids)
 
-    def judge(self, ranking: Ranking, ties: Ties) -> list[JudgedList | None]:
-        """Return the ranking's list for every query of the qrels, None where it has no results.
+    def judge(self, ranking: Ranking, ties: Ties, *, ignore_self: bool = False, depth: int | None = None) -> JudgedRun:
+        """Return the ranking's lists in canonical order.
+
+        Args:
+            ranking: what to judge; queries that the qrels lack are passed over.
+            ties: how equal scores are ordered.
+            ignore_self: drop the result whose id is the query's own.
+            depth: drop what is left below this rank.
 
         Raises:
             DataError: a query, or a document of one query, occurs twice in the ranking.
         """
         lists: list[JudgedList | None] = [None] * len(self)
         seen: set[str] = set()
-        for query_id, rows, scores in ranking.lists():
+        own = beyond = own_first = 0
+        own_rows = ranking.space.rows(ranking.query_ids).tolist()
+        for (query_id, rows, scores), own_row in zip(ranking.lists(), own_rows, strict=True):
             if query_id in seen:
                 raise DataError(f"the ranking holds query {query_id!r} twice")
             seen.add(query_id)
@@ -111,8 +141,29 @@ class Judgements:
                 continue
             _check_distinct(ranking.space, query_id, rows)
             order = canonical_order(ranking.space, rows, scores, ties)
+            if own_row >= 0:
+                others = order[rows[order] != own_row]
+                own_first += bool(rows[order[0]] == own_row)
+                if ignore_self:
+                    own += len(order) - len(others)
+                    order = others
+            if depth is not None:
+                beyond += max(0, len(order) - depth)
+                order = order[:depth]
+            if not len(order):
+                continue
             lists[position] = JudgedList(self._judged(position, ranking.space, rows[order]), scores[order])
-        return lists
+        return JudgedRun(lists, own, beyond, own_first)
+
+    def judged_relevant(self, doc_id: str, position: int, threshold: int = 1) -> bool:
+        """Whether a document is judged relevant for the query at `position`."""
+        ids = self._doc_ids[position]
+        return doc_id in ids and bool(self.grades[position][ids.index(doc_id)] >= threshold)
+
+    @property
+    def highest_grade(self) -> int:
+        """The highest grade that any document has; 0 where nothing is judged."""
+        return max((int(grades.max()) for grades in self.grades if len(grades)), default=0)
 
     def _judged(self, position: int, space: DocumentSpace, rows: Rows) -> NDArray[np.int64]:
         known = space.rows(self._doc_ids[position])

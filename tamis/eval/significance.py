@@ -22,7 +22,8 @@ Floats = NDArray[np.float64]
 
 SAMPLES = 10_000
 _CHUNK = 1 << 22  # random draws held at once
-_SAME = 1e-9  # per-query differences below this are ties: rounding, not effect
+SAME = 1e-9
+"""Differences of one query below this are ties: rounding, not effect."""
 
 
 def paired_t_test(differences: ArrayLike) -> Floats:
@@ -122,13 +123,13 @@ def effect_size(differences: ArrayLike) -> float | None:
     if not values.any():
         return 0.0
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return float(values.mean()) / spread if spread > _SAME else None
+    return float(values.mean()) / spread if spread > SAME else None
 
 
 def win_tie_loss(differences: ArrayLike) -> tuple[int, int, int]:
     """Return in how many queries the difference is above 0, 0 (within 1e-9) and below 0."""
     values = np.asarray(differences, np.float64)
-    wins, losses = int((values > _SAME).sum()), int((values < -_SAME).sum())
+    wins, losses = int((values > SAME).sum()), int((values < -SAME).sum())
     return wins, values.size - wins - losses, losses
 
 

@@ -23,7 +23,8 @@ class Cell:
 
     Attributes:
         value: the exact value, None where there is none.
-        mark: ``↑`` or ``↓`` beside a value that differs significantly, explained by a note of the table.
+        mark: ``↑`` or ``↓`` beside a value that differs significantly, ``≈`` beside one shown equivalent, a raised number for a
+            footnote; explained by a note of the table.
         text: how people see the value; derived from it where not given.
     """
 
@@ -77,10 +78,10 @@ def format_p(p: float | None) -> str:
 def to_text(table: Table) -> str:
     """Return aligned plain text: header, rule, rows, notes."""
     columns = range(len(table.header))
-    marked = [any(row[c].mark for row in table.rows) for c in columns]
-    # An unmarked number keeps a mark's room, so that decimals stay below each other.
-    body = [[cell.text + (cell.mark or (" " if marked[c] else "")) for c, cell in enumerate(row)] for row in table.rows]
-    header = [name + (" " if marked[c] else "") for c, name in enumerate(table.header)]
+    # An unmarked number keeps the room of the longest mark, so that decimals stay below each other.
+    room = [max((len(row[c].mark) for row in table.rows), default=0) for c in columns]
+    body = [[cell.text + cell.mark.ljust(room[c]) for c, cell in enumerate(row)] for row in table.rows]
+    header = [name + " " * room[c] for c, name in enumerate(table.header)]
     widths = [max(_width(line[c]) for line in [header, *body]) for c in columns]
     lines = []
     for line in [header, ["-" * width for width in widths], *body]:
@@ -112,13 +113,12 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """Return a LaTeX tabular (needs the package booktabs), its notes below in small type."""
-    marks = {"↑": r"$^{\uparrow}$", "↓": r"$^{\downarrow}$", "": ""}
 
     def line(cells: Iterable[str]) -> str:
         return " & ".join(cells) + r" \\"
 
     align = "".join("r" if table.is_numeric(c) else "l" for c in range(len(table.header)))
-    rows = [line(_latex(cell.text) + marks[cell.mark] for cell in row) for row in table.rows]
+    rows = [line(_latex(cell.text) + _latex_mark(cell.mark) for cell in row) for row in table.rows]
     notes = [rf"\par\smallskip{{\footnotesize {_latex(note)}}}" for note in table.notes]
     return _lines(
         [
@@ -152,13 +152,21 @@ _LATEX = str.maketrans(
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
         "Δ": r"$\Delta$",
+        "≈": r"$\approx$",
+        "±": r"$\pm$",
+        **{raised: f"$^{{{number}}}$" for number, raised in enumerate("¹²³", 1)},
     }
 )
+_LATEX_MARKS = {"↑": r"\uparrow", "↓": r"\downarrow", "≈": r"\approx", "¹": "1", "²": "2", "³": "3"}
 _MARKDOWN = str.maketrans({character: "\\" + character for character in "\\|*_`<>"})
 
 
 def _latex(text: str) -> str:
     return text.translate(_LATEX)
+
+
+def _latex_mark(mark: str) -> str:
+    return f"$^{{{''.join(_LATEX_MARKS.get(character, character) for character in mark)}}}$" if mark else ""
 
 
 def _markdown(text: str) -> str:

@@ -35,6 +35,9 @@ class Hits:
     @classmethod
     def of(cls, lists: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]]) -> Hits:
         """Join one (docs, scores) pair a query, each in rank order."""
+        if len(lists) == 1:  # one query waits for every call that is made
+            docs, scores = lists[0]
+            return cls(np.array([0, len(docs)]), docs, scores, np.zeros(1, np.bool_))
         offsets = np.zeros(len(lists) + 1, np.int64)
         np.cumsum([len(docs) for docs, _ in lists], out=offsets[1:])
         docs = np.concatenate([np.zeros(0, np.int64), *(docs for docs, _ in lists)])

@@ -129,53 +129,56 @@ class Runner:
         """Run a plan made by `plan`; the result of a step is let go after its last reader."""
         last = {i: number for number, step in enumerate(plan.steps) for i in step.inputs}
         last.update(dict.fromkeys(plan.outputs, len(plan.steps)))
-        work = _Work(queries, mask, listener, self.batch)
+        work = Work(queries, mask, listener, self.batch)
         for number, step in enumerate(plan.steps):
-            work.done.append(work.run(step))
+            work.done[number] = work.run(step)
             for i in step.inputs:
                 if last[i] == number:
-                    work.done[i] = None
+                    work.done.pop(i, None)
         return [work.ranking(i) for i in plan.outputs]
 
     def trace(self, plan: Plan, queries: Queries, *, mask: RowMask | None = None) -> list[Queries | Ranking]:
         """Run a plan and return the result of every step."""
-        work = _Work(queries, mask, ignore, self.batch)
+        work = Work(queries, mask, ignore, self.batch)
         results = []
-        for step in plan.steps:
+        for number, step in enumerate(plan.steps):
             results.append(work.run(step))
-            work.done.append(results[-1])
+            work.done[number] = results[-1]
         return results
 
 
-class _Work:
-    """The results of the steps so far."""
+class Work:
+    """The results of the steps so far, by number, and how one more is made of them."""
 
     def __init__(self, queries: Queries, mask: RowMask | None, listener: Listener, batch: int) -> None:
         self.queries, self.mask, self.listener = queries, mask, listener
         size = len(queries)
         self.spans = [range(i, min(i + batch, size)) for i in range(0, size, batch)] or [range(0)]
-        self.done: list[Queries | Ranking | None] = []
+        self.done: dict[int, Queries | Ranking] = {}
 
     def ranking(self, number: int) -> Ranking:
+        """Return the ranking that a step made."""
         value = self.done[number]
         assert isinstance(value, Ranking)  # noqa: S101 - the plan says so
         return value
 
     def text(self, number: int) -> Queries:
+        """Return the queries that a step made."""
         value = self.done[number]
         assert isinstance(value, Queries)  # noqa: S101 - the plan says so
         return value
 
     def run(self, step: Step) -> Queries | Ranking:
+        """Return the result of a step whose inputs are done."""
         match step:
             case Given():
                 return self.queries
             case Retrieve((queries,), stage, depth):
-                return self.retrieve(stage, self.text(queries), depth)
+                return self._retrieve(stage, self.text(queries), depth)
             case Rescore((queries, ranking), stage, limit):
-                return self.rescore(stage, self.text(queries), self.ranking(ranking), limit)
+                return self._rescore(stage, self.text(queries), self.ranking(ranking), limit)
             case Rewrite((queries, *ranking), stage):
-                return self.rewrite(stage, State(self.text(queries), self.ranking(ranking[0]) if ranking else None))
+                return self._rewrite(stage, State(self.text(queries), self.ranking(ranking[0]) if ranking else None))
             case Group((ranking,), stage):
                 grouped: Ranking = stage.object.group(self.ranking(ranking))
                 _same_queries(stage.name, self.ranking(ranking).query_ids, grouped.query_ids)
@@ -193,7 +196,7 @@ class _Work:
             case _:
                 raise TypeError(f"no such step: {step!r}")
 
-    def retrieve(self, stage: Stage, queries: Queries, depth: int) -> Ranking:
+    def _retrieve(self, stage: Stage, queries: Queries, depth: int) -> Ranking:
         self.listener(Started(stage.name, len(queries), "queries"))
         parts = []
         for span in self.spans:
@@ -203,9 +206,9 @@ class _Work:
             parts.append(found)
             self.listener(Advanced(stage.name, len(span)))
         self.listener(Finished(stage.name))
-        return _join(parts)
+        return join(parts)
 
-    def rescore(self, stage: Stage, queries: Queries, ranking: Ranking, limit: int | None) -> Ranking:
+    def _rescore(self, stage: Stage, queries: Queries, ranking: Ranking, limit: int | None) -> Ranking:
         searches = self.mask is not None and isinstance(stage.object, SearchingRescorer)
         scorer = _Within(stage.object, self.mask) if searches else stage.object
         self.listener(Started(stage.name, len(queries), "queries"))
@@ -217,9 +220,9 @@ class _Work:
             parts.append(scored)
             self.listener(Advanced(stage.name, len(span)))
         self.listener(Finished(stage.name))
-        return _join(parts)
+        return join(parts)
 
-    def rewrite(self, stage: Stage, state: State) -> Queries:
+    def _rewrite(self, stage: Stage, state: State) -> Queries:
         size = len(state.queries)
         self.listener(Started(stage.name, size, "queries"))
         rewritten: Queries = stage.object.rewrite(state)
@@ -317,7 +320,7 @@ def _same_queries(name: str, given: tuple[str, ...], returned: tuple[str, ...]) 
         raise DataError(f"{name} returned {found}: a stage keeps the query ids and their order")
 
 
-def _join(parts: Sequence[Ranking]) -> Ranking:
+def join(parts: Sequence[Ranking]) -> Ranking:
     """Put the rankings of consecutive batches of queries one after another."""
     first = parts[0]
     if len(parts) == 1:

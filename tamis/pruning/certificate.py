@@ -26,6 +26,7 @@ from tamis.data.qrels import Qrels
 from tamis.engine import Index
 from tamis.errors import DataError, MissingResourceError, SpaceMismatchError, UnknownNameError, UsageError
 from tamis.eval.equivalence import Bound, Equivalence, LadderCorrection, equivalence, ladder_p_values
+from tamis.eval.halves import halves
 from tamis.eval.judgements import QrelsLike
 from tamis.eval.measures import Measure, parse_measures
 from tamis.events import Listener, ignore
@@ -42,8 +43,6 @@ DEFAULT_BOUND = Bound(0.05)
 DEFAULT_LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 DEFAULT_WATTS = 65.0
 """Assumed draw of the machine while it works, for the estimate of energy."""
-
-Halves = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -223,12 +222,6 @@ def check_levels(levels: Sequence[float]) -> None:
         raise UsageError(f"levels {list(levels)}: write ascending shares above 0 and below 1, such as 0.05,0.1,0.15")
 
 
-def split(count: int, seed: int) -> Halves:
-    """Return the places of the topics that choose and of those that confirm; of an odd number one more confirms."""
-    order = np.random.default_rng(seed).permutation(count)
-    return np.sort(order[: count // 2]), np.sort(order[count // 2 :])
-
-
 def certify(
     index: Index,
     quality: str,
@@ -289,7 +282,7 @@ def judge(inputs: Mapping[str, Any], rules: Rules, query_ids: Sequence[str], run
         query_ids: topics, in the order of the rungs' values.
         rungs: level 0 first.
     """
-    choosing, confirming = split(len(query_ids), rules.seed)
+    choosing, confirming = halves(len(query_ids), rules.seed)
     whole, cuts = rungs[0], rungs[1:]
     pairs = [(pipeline, measure.name) for pipeline in whole.trials for measure in rules.measures]
 

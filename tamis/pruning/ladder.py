@@ -23,7 +23,8 @@ from tamis.eval.judgements import QrelsLike
 from tamis.eval.measures import Measure
 from tamis.events import Advanced, Finished, Listener, Started, ignore
 from tamis.executor import Receipts
-from tamis.pruning.cut import prune_index, sizes_of
+from tamis.indexer.sizes import sizes_of
+from tamis.pruning.cut import prune_index
 from tamis.ranking import Queries, Rows
 
 DEPTH = 1000
@@ -55,7 +56,7 @@ class Rung:
         level: share of the rows that was to go; 0 is the index as it is.
         rows: rows that went.
         kept: rows that are left.
-        bytes: size of the index by room and part, see `tamis.pruning.cut.sizes_of`.
+        bytes: size of the index by room and part, see `tamis.indexer.sizes.sizes_of`.
         cut_seconds: that the cut took, from the rung before.
         trials: by pipeline.
     """

@@ -30,10 +30,11 @@ from tamis.indexer.copying import copy_generation
 from tamis.indexer.impact.shard import PAIRS, TERM_STARTS, TERMS, WHOLE, ImpactShard, ShardEntry, shard_files
 from tamis.indexer.layout import PARTS, TERMS_PART, Manifest, publish_manifest
 from tamis.indexer.segment import describe_file
+from tamis.indexer.sizes import sizes_of
 from tamis.indexer.writer import Writer
 from tamis.kernels.building import PostingsBuilder
 from tamis.kernels.postings import code_type
-from tamis.pruning.cut import Cut, check_output, publish_index, sizes_of
+from tamis.pruning.cut import Cut, check_output, publish_index
 from tamis.retrievers.similarity import decoded_lengths
 
 if TYPE_CHECKING:

@@ -108,3 +108,61 @@ def test_a_run_is_read_as_any_evaluator_reads_it(tmp_path, tamis):
     for ties in ("trec_eval", "docid", "stable"):
         done = tamis("evaluate", tmp_path / "qrels", tmp_path / "tied.run", "-m", "RR", "--ties", ties, "--json")
         assert done.envelope["metrics"]["systems"]["tied"]["RR"] == 1.0
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    """A collection whose queries are its documents, laid out as BEIR's, and a run that finds each query first."""
+    folder = tmp_path / "arguana"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\na\tb\t1\nb\tc\t1\n")
+    (tmp_path / "found.run").write_text("a Q0 a 1 3 x\na Q0 b 2 2 x\nb Q0 b 1 3 x\nb Q0 a 2 2 x\nb Q0 c 3 1 x\n")
+    return tmp_path
+
+
+def test_a_profile_brings_its_measures_and_conventions(arguments, tamis):
+    qrels, run = f"{arguments / 'arguana'}#test", arguments / "found.run"
+    for choice in "auto", "arguana", "beir/arguana":
+        done = tamis("evaluate", qrels, run, "--profile", choice, "--json")
+        assert done.envelope["resolved"]["profile"] == "beir/arguana"
+        metrics = done.envelope["metrics"]
+        assert metrics["measures"] == ["nDCG@10", "R@100"]
+        assert metrics["systems"]["found"]["nDCG@10"] == pytest.approx((1 + 1 / math.log2(3)) / 2)
+        assert metrics["conventions"]["removed_self"] == {"found": 2}
+        assert metrics["conventions"]["depth"] == 100
+    text = tamis("evaluate", qrels, run, "--profile", "auto").out
+    assert "Profile beir/arguana (Thakur et al." in text
+    assert "Results with the query's own id were dropped: found 2." in text
+
+
+def test_self_matches_are_dropped_on_demand_and_warned_of(arguments, tamis):
+    qrels, run = f"{arguments / 'arguana'}#test", arguments / "found.run"
+    plain = tamis("evaluate", qrels, run, "-m", "RR", "--json").envelope
+    assert {w["code"] for w in plain["warnings"]} >= {"self_matches_first", "profile_not_followed"}
+    assert plain["metrics"]["systems"]["found"]["RR"] == pytest.approx((1 / 2 + 1 / 3) / 2)
+    silent = tamis("evaluate", qrels, run, "-m", "RR", "--profile", "none", "--ignore-self", "--json").envelope
+    assert not {w["code"] for w in silent["warnings"]} & {"self_matches_first", "profile_not_followed"}
+    assert silent["metrics"]["systems"]["found"]["RR"] == pytest.approx((1 + 1 / 2) / 2)
+    assert silent["resolved"]["ignore_self"] is True
+
+
+def test_a_profile_s_threshold_is_seen_in_the_names(built, tamis):
+    done = tamis(
+        "evaluate", built.qrels, built.bm25, "--profile", "trec-dl-2020", "-m", "AP", "-m", "nDCG@10", "--json"
+    )
+    assert done.envelope["metrics"]["measures"] == ["AP(rel=2)", "nDCG@10"]
+    assert tamis("evaluate", built.qrels, built.bm25, "--profile", "trec-dl-2020").out.splitlines()[0].split() == [
+        "system", "nDCG@10", "RR(rel=2)", "AP(rel=2)", "R(rel=2)@1000",
+    ]  # fmt: skip
+
+
+def test_an_unknown_profile_lists_the_known(built, tamis):
+    refused = tamis("evaluate", built.qrels, built.bm25, "--profile", "arguanna")
+    assert refused.code == 2
+    assert "did you mean 'beir/arguana'" in refused.err
+    assert "trec-dl-2023" in refused.err
+
+
+def test_judged_shares_beside_the_measures(built, tamis):
+    out = tamis("evaluate", built.qrels, built.bm25, "-m", "nDCG@10", "-m", "AP", "--judged").out
+    assert out.splitlines()[0].split() == ["system", "nDCG@10", "Judged@10", "AP", "Judged"]

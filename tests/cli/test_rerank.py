@@ -138,3 +138,83 @@ def test_a_run_over_other_documents_is_refused(built, model, tmp_path, tamis):
         assert done.code == 5
         assert "lacks 1 of the 2 documents" in done.err
         assert "nowhere" in done.err
+
+
+@pytest.fixture
+def endpoint():
+    """A chat model that turns every list round, and counts how often it was asked."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append(body)
+            count = sum(line.startswith("[") for line in body["messages"][-1]["content"].splitlines())
+            order = " > ".join(f"[{i}]" for i in range(count, 0, -1))
+            answer = {
+                "choices": [{"message": {"content": order}}],
+                "usage": {"prompt_tokens": 50, "completion_tokens": 9},
+            }
+            raw = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1", asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_calls_are_recorded_and_replayed(built, endpoint, tmp_path, tamis):
+    url, asked = endpoint
+    calls, runs = tmp_path / "calls.jsonl", [tmp_path / "first.run", tmp_path / "again.run"]
+    call = ["rerank", built.index, built.bm25, "--topics", built.topics, "--model", f"listwise:some?endpoint={url}"]
+    first = tamis(*call, "--record", calls, "-o", runs[0])
+    assert first.code == 0, first.err
+    made = len(asked)
+    assert made > 0
+    again = tamis(*call, "--replay", calls, "-o", runs[1])
+    assert again.code == 0, again.err
+    assert len(asked) == made
+    assert orders(runs[0]) == orders(runs[1]) != orders(built.bm25)
+
+
+def test_a_budget_that_ends_leaves_a_partial_run(built, endpoint, tmp_path, tamis):
+    url, asked = endpoint
+    model = f"listwise:some?endpoint={url}&concurrency=1"
+    call = ["rerank", built.index, built.bm25, "--topics", built.topics, "--model", model]
+    done = tamis(*call, "--budget", 1, "-o", tmp_path / "out.run")
+    assert done.code in (6, 7), done.err  # nothing, or not all of it, was paid for
+    assert len(asked) <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--record", "calls.jsonl"], "--record: cross has no such option"),
+        (["--budget", "5"], "--budget: cross has no such option"),
+        (["--deadline", "soon"], "--deadline soon"),
+    ],
+)
+def test_options_of_other_models_are_refused(built, model, tmp_path, tamis, options, words):
+    done = tamis("rerank", built.index, built.bm25, "--topics", built.topics, "--model", model, *options)
+    assert done.code == 2
+    assert words in done.err
+
+
+def test_an_option_is_said_once(built, model, tamis):
+    call = ["rerank", built.index, built.bm25, "--topics", built.topics, "--model", f"{model}?deadline=5"]
+    done = tamis(*call, "--deadline", "1s")
+    assert done.code == 2
+    assert "say it once" in done.err

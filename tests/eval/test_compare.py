@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tamis.errors import UnknownNameError, UsageError
-from tamis.eval import Evaluation, compare, parse_measures
+from tamis.errors import DataError, UnknownNameError, UsageError
+from tamis.eval import Bound, Evaluation, compare, comparison_table, parse_measures, summary_table
 from tamis.eval.significance import holm
 
 
@@ -112,3 +112,78 @@ def test_bad_arguments_are_refused(four_systems: Evaluation) -> None:
         compare(evaluation_of(four_systems.values[:1]), "s0")
     with pytest.raises(UnknownNameError, match="compared system 's0'"):
         compare(four_systems, "s0").of("s0", "RR@10")
+
+
+def test_equivalence_is_tested_and_corrected_per_measure(four_systems: Evaluation) -> None:
+    result = compare(four_systems, "s0", bound=Bound(0.05))
+    for m, measure in enumerate(("nDCG@10", "RR@10")):
+        rows = [result.of(f"s{s}", measure) for s in (1, 2, 3)]
+        bound = 0.05 * four_systems.values[0, m].mean()
+        raw = []
+        for s in (1, 2, 3):
+            d = four_systems.values[s, m] - four_systems.values[0, m]
+            above = stats.ttest_1samp(d, -bound, alternative="greater").pvalue
+            raw.append(float(max(above, stats.ttest_1samp(d, bound, alternative="less").pvalue)))
+        assert [d.bound for d in rows] == pytest.approx([bound] * 3)
+        assert [d.equivalence_p for d in rows] == pytest.approx(raw)
+        assert [d.corrected_equivalence_p for d in rows] == pytest.approx(holm(raw))
+        assert [d.equivalent for d in rows] == [p < 0.05 for p in holm(raw)]
+    assert [(d.p, d.corrected_p) for d in result.differences] == [
+        (d.p, d.corrected_p) for d in compare(four_systems, "s0").differences
+    ]
+    absolute = compare(four_systems, "s0", bound=Bound(0.5, relative=False), correction="bonferroni")
+    assert {d.bound for d in absolute.differences} == {0.5}
+    assert all(d.equivalent and d.corrected_equivalence_p == min(1, 3 * d.equivalence_p) for d in absolute.differences)
+    assert result.to_dict()["bound"] == "5%"
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_equivalence_is_marked_and_explained(four_systems: Evaluation) -> None:
+    result = compare(four_systems, "s0", bound=Bound(0.5, relative=False))
+    table = comparison_table(result)
+    assert table.header[10:13] == ("±bound", "TOST p", "corrected TOST p")
+    marks = {(row[0].text, row[1].text): row[2].mark for row in table.rows}
+    assert marks["nDCG@10", "s1"] == "≈"
+    assert marks["nDCG@10", "s3"] == "↑≈"  # better for certain, and yet by less than matters
+    text = summary_table(result).render("text")
+    assert "≈: shown equivalent to s0, the difference within ±0.5; two one-sided paired t-tests" in text
+    assert "(Holm correction, 3 comparisons per measure)" in text
+    assert r"$^{\uparrow\approx}$" in table.render("latex")
+    lines = text.splitlines()
+    assert len({line.index(".") for line in lines[2:6]}) == 1, "decimals stand below each other"
+    assert "TOST p" not in comparison_table(compare(four_systems, "s0")).header
+
+
+def test_equivalence_where_it_cannot_be_tested() -> None:
+    zero = np.stack([np.zeros((1, 4)), np.array([[0.1, 0.2, 0.3, 0.4]])])
+    relative = compare(evaluation_of(zero, "AP"), "s0", bound=Bound(0.05))
+    (row,) = relative.differences
+    assert (row.bound, row.equivalence_p, row.corrected_equivalence_p, row.equivalent) == (None,) * 4
+    assert "No equivalence test on AP: s0 scores 0 on average" in comparison_table(relative).render("text")
+    absolute = compare(evaluation_of(zero, "AP"), "s0", bound=Bound(0.05, relative=False))
+    assert absolute.differences[0].equivalent is False
+    single = compare(evaluation_of(np.array([0.5, 0.25]).reshape(2, 1, 1), "AP"), "s0", bound=Bound(0.05))
+    assert single.differences[0].equivalent is None
+    assert "No significance test and no equivalence test" in comparison_table(single).render("text")
+    same = compare(evaluation_of(np.full((2, 1, 5), 0.5), "AP"), "s0", bound=Bound(0.05))
+    assert (same.differences[0].equivalence_p, same.differences[0].equivalent) == (0.0, True)
+    assert "No query tells them from the baseline: s1 (AP)." in comparison_table(same).render("text")
+    with pytest.raises(UsageError, match=r"alpha=0\.5: the level of an equivalence test"):
+        compare(evaluation_of(zero, "AP"), "s0", alpha=0.5, bound=Bound(0.05))
+
+
+def test_values_that_are_no_numbers_are_refused(four_systems: Evaluation) -> None:
+    values = four_systems.values.copy()
+    values[2, 1, 7] = np.nan
+    with pytest.raises(DataError, match="s2: RR@10 of query 'q7' is nan"):
+        compare(evaluation_of(values), "s0")
+
+
+def test_select_keeps_the_figures(four_systems: Evaluation) -> None:
+    whole = compare(four_systems, "s0")
+    part = whole.select(["RR@10"])
+    assert part.differences == whole.differences[3:]
+    assert [m.name for m in part.evaluation.measures] == ["RR@10"]
+    assert part.evaluation.mean("s2", "RR@10") == four_systems.mean("s2", "RR@10")
+    with pytest.raises(UnknownNameError):
+        whole.select(["AP"])

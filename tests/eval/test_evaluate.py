@@ -247,6 +247,13 @@ def test_evaluation_is_read_by_any_spelling_and_as_json() -> None:
         "queries": 1,
         "measures": ["nDCG@10", "NumRet"],
         "ties": "stable",
+        "conventions": {
+            "profile": None,
+            "ignore_self": False,
+            "depth": None,
+            "removed_self": {"s": 0},
+            "beyond_depth": {"s": 0},
+        },
         "systems": {"s": {"nDCG@10": value, "NumRet": 2.0}},
         "warnings": [{"code": "unjudged_at_cutoff", "message": "s: documents without judgement: 50.0% of the top 10"}],
         "per_query": {"s": {"q": {"nDCG@10": value, "NumRet": 2.0}}},

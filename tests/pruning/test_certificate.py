@@ -16,6 +16,7 @@ import tamis
 from tamis.data.qrels import Qrels
 from tamis.errors import DataError, MissingResourceError, SpaceMismatchError, UsageError
 from tamis.eval.equivalence import Bound, equivalence
+from tamis.eval.halves import halves
 from tamis.eval.measures import parse_measures
 from tamis.pruning import ladder
 from tamis.pruning.certificate import (
@@ -25,7 +26,6 @@ from tamis.pruning.certificate import (
     judge,
     make_field,
     read_certificate,
-    split,
 )
 from tamis.pruning.cut import prune_index
 from tamis.pruning.ladder import Rung, Trial
@@ -42,18 +42,10 @@ def rung(level: float, values: dict[str, Any]) -> Rung:
     return Rung(level, int(1000 * level), 1000 - int(1000 * level), {"total": 1000}, 0.1, trials)
 
 
-def test_halves_are_disjoint_seeded_and_whole() -> None:
-    choosing, confirming = split(11, 3)
-    assert (len(choosing), len(confirming)) == (5, 6)
-    assert sorted([*choosing, *confirming]) == list(range(11))
-    assert split(11, 3)[0].tolist() == choosing.tolist()
-    assert split(11, 4)[0].tolist() != choosing.tolist()
-
-
 def test_the_deepest_level_that_both_halves_bear() -> None:
     rng = np.random.default_rng(5)
     full = rng.uniform(0.3, 0.7, 80)
-    _, confirming = split(80, 0)
+    _, confirming = halves(80, 0)
     small = rng.normal(0, 0.005, 80)
     spoiled = small.copy()
     spoiled[confirming] -= 0.2  # harms only the half that confirms

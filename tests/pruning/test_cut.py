@@ -13,7 +13,8 @@ import tamis
 from tamis.encoders.base import ModelIdentity, Passage, SparseVectors, Tick, TokenVectors, no_tick
 from tamis.errors import DataError, OutputExistsError, UsageError
 from tamis.indexer.pruned import pruned_ids
-from tamis.pruning.cut import prune_index, prune_to_size, sizes_of
+from tamis.indexer.sizes import sizes_of
+from tamis.pruning.cut import prune_index, prune_to_size
 from tamis.pruning.scoring import quality_part, score_index
 from tamis.pruning.selection import Candidates
 

@@ -11,6 +11,7 @@ numbers of its array. Candidates are scored again with the stored vectors, so th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,11 @@ still finds 0.97 of the top 10 but 0.71 of the top 100, and at 0.01 the scan is 
 SEED = 20_240_528
 _ROWS = 65_536
 _SAMPLES_A_LIST = 64  # faiss asks for at least 39 and uses at most 256
+_REMEMBERED = 256  # sets of search parameters
 _EF, _PROBED = 128, 16  # default efSearch, and one list in so many
 
 
+@cache
 def _faiss() -> Any:
     """The library, loaded when first needed; untyped, since its stubs leave out what Python adds to it."""
     from importlib import import_module
@@ -198,6 +201,7 @@ class Ann:
             )
         self.indexes, self.vectors = indexes, vectors
         self.starts = np.concatenate([[0], np.cumsum([len(array) for array in vectors], dtype=np.int64)])
+        self._plain: dict[tuple[int, int | None, int | None, int], Any] = {}
 
     def search(
         self,
@@ -246,8 +250,11 @@ class Ann:
                 continue
             short = np.arange(len(queries))
             if one is None or allowed >= selectivity * len(array):
-                selector = None if one is None else faiss.IDSelectorBitmap(one)
-                scores, numbers = index.search(queries, wanted, params=_parameters(index, selector, ef, nprobe, wanted))
+                if one is None:
+                    parameters = self._parameters(i, ef, nprobe, wanted)
+                else:
+                    parameters = _parameters(index, faiss.IDSelectorBitmap(one), ef, nprobe, wanted)
+                scores, numbers = index.search(queries, wanted, params=parameters)
                 short = np.flatnonzero((numbers < 0).any(axis=1))
                 for number in range(len(queries)):
                     parts[number][i] = Candidates(numbers[number] + self.starts[i], scores[number])
@@ -261,6 +268,16 @@ class Ann:
             values = score_rows(self.vectors, query, one_list.positions) if rescore else one_list.scores
             lists.append(rank(one_list.positions, values, k))
         return Hits.of(lists)
+
+    def _parameters(self, number: int, ef: int | None, nprobe: int | None, wanted: int) -> Any:
+        """Search parameters without a mask, made once: making them takes as long as a fast search."""
+        key = (number, ef, nprobe, wanted)
+        found = self._plain.get(key)
+        if found is None:
+            if len(self._plain) >= _REMEMBERED:
+                self._plain.clear()
+            found = self._plain[key] = _parameters(self.indexes[number], None, ef, nprobe, wanted)
+        return found
 
 
 def _inner(index: Any) -> Any:
