@@ -59,9 +59,8 @@ def open_bench(
         DataError: fewer than two topics have a relevant document.
         UsageError: a number is out of its range, or the rows of the index are passages.
     """
-    from tamis.cli.run_output import topics_identity
     from tamis.data.qrels import read_qrels
-    from tamis.data.topics import read_topics
+    from tamis.data.topics import read_topics, topics_identity
     from tamis.eval.diagnosis.sampling import judged_topics
 
     queries, judgements = read_topics(topics), read_qrels(qrels)

@@ -128,7 +128,7 @@ def score_spread(
     if rel < 1:
         raise UsageError(f"rel={rel}: the least grade of a relevant document must be at least 1")
     judgements = Judgements(qrels)
-    lists = judgements.judge(ranking, "stable")
+    lists = judgements.judge(ranking, "stable").lists
     parts: dict[str, list[Values]] = {name: [] for name in CLASSES}
     for q, found in enumerate(lists):
         if found is None:
