@@ -66,7 +66,8 @@ DEFAULT_MEASURES = ("nDCG@10",)
 def diagnose(session: Session) -> None:
     """Find out where a model or a pipeline goes wrong.
 
-    Each command prints a table, takes --format and --plot, and is deterministic under --seed.
+    Each command prints tables, takes --format and --plot, and depends on --seed alone. Each takes --json, --quiet,
+    --no-progress and --debug as all others do.
 
     Example: tamis diagnose misses my-index --topics T --qrels Q --pipeline bm25 --pipeline dense:minilm
 
