@@ -52,6 +52,17 @@ def test_a_model_that_cannot_see_the_order_has_no_bias(kind, way, small, request
     assert "Every order gave the same ranking" in order_table(found).render("text")
 
 
+def test_duot5_compares_all_pairs_both_ways(small, t5_folder):
+    """So that its ranking does not depend on the order in which it was given the candidates, to rounding."""
+    found = run(open_text_model(f"duot5:{t5_folder}"), small, orders=2)
+    assert found.kind == "lists"
+    assert found.tau.mean > 0.95
+    assert abs(found.slope.mean) < 0.05
+    assert found.cost["lists"] == 3 * 7
+    capped = run(open_text_model(f"duot5:{t5_folder}?compared=2"), small, orders=2)
+    assert capped.slope.mean > 0.2  # what is not compared keeps its place
+
+
 def test_orders():
     orders = input_orders("q", 7, "shuffle", 3, 0)
     assert list(orders) == ["as given", "reversed", "shuffled 1", "shuffled 2", "shuffled 3"]
