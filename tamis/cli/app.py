@@ -42,6 +42,7 @@ COMMANDS = {
     "compare": "Compare runs with a baseline: differences, intervals, significance.",
     "run": "Run an experiment: every system on every collection, what they share once.",
     "report": "Report an experiment: one self-contained HTML page, or its tables.",
+    "diagnose": "Find out where a model or a pipeline goes wrong.",
     "models": "List the families of models, and the options of each.",
     "entities": "Make vocabularies of entities, and link texts to them.",
     "export-vectors": "Write a sparse part as a collection of JSON vectors that Anserini indexes.",
