@@ -27,7 +27,7 @@ A checkpoint is a folder:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tamis.encoders.base import ModelIdentity, Passage, SparseVectors, Tick, no_tick
+from tamis.encoders.base import ModelIdentity, Passage
 from tamis.encoders.batching import Numerics
 from tamis.encoders.checkpoints import fill, find_checkpoint, load_transformer
 from tamis.encoders.options import SPECIAL_TOKENS, VARIANTS, DyvoOptions
@@ -305,19 +305,13 @@ class Dyvo(SparseTransformer):
         dimensions[entity] = self.words + rows.to(ids.device)[owners[entity], columns[entity] - self.words]
         return Entries(owners, dimensions, values)
 
-    def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> SparseVectors:
-        """Encode documents; see `SparseEncoder`.
+    def entries_of(self, side: str, texts: Sequence[str]) -> Callable[..., Entries]:
+        """Return what finds words and entities of these texts.
 
         Raises:
             DataError: there are not candidates for each.
         """
-        rows = self._rows("document", [passage.joined for passage in passages])
-        return self._encode(self.document_inputs(passages), "document", tick, partial(self.entries, candidates=rows))
-
-    def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> SparseVectors:
-        """Encode queries; errors as in `encode_passages`."""
-        rows = self._rows("query", texts)
-        return self._encode(self.query_inputs(texts), "query", tick, partial(self.entries, candidates=rows))
+        return partial(self.entries, candidates=self._rows(side, texts))
 
     def _rows(self, side: str, texts: Sequence[str]) -> list[list[int]] | None:
         propose = self._candidates[side]

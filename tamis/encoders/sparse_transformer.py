@@ -44,6 +44,9 @@ class SparseTransformer(nn.Module, ABC):
         dimensions: of the space.
         formats: how documents and queries are written.
         pruning: of documents and of queries.
+
+    Attributes:
+        limit: what the checkpoint itself says a document keeps, whatever the options are.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class SparseTransformer(nn.Module, ABC):
         super().__init__()
         self.identity, self.numerics, self.dimensions = identity, numerics, dimensions
         self.formats, self.pruning = formats, pruning
+        self.limit = Pruning()
 
     @abstractmethod
     def forward(
@@ -105,6 +109,10 @@ class SparseTransformer(nn.Module, ABC):
         """Return what becomes of the weights that pruning left; here nothing."""
         return rows
 
+    def entries_of(self, side: str, texts: Sequence[str]) -> Callable[..., Entries]:
+        """Return what finds the entries of these texts, by `entries`' arguments; a subclass may know more of them."""
+        return self.entries
+
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
         """Return title and text joined by a space, as the model reads them."""
         return self.formats[0].inputs([passage.joined for passage in passages])
@@ -119,23 +127,43 @@ class SparseTransformer(nn.Module, ABC):
 
     def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> SparseVectors:
         """Encode documents; see `SparseEncoder`."""
-        return self._encode(self.document_inputs(passages), "document", tick)
+        prune = self.pruning[0]
+        return self._documents(passages, lambda rows: self.weighted(prune(rows), "document"), tick)
+
+    def grade_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> SparseVectors:
+        """Encode documents without pruning but the checkpoint's own, and without what `weighted` makes of the weights.
+
+        Who prunes documents prunes these, and calls `weighted` then: a set has no weights left to choose by.
+        """
+        return self._documents(passages, self.limit, tick)
 
     def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> SparseVectors:
         """Encode queries; see `SparseEncoder`."""
-        return self._encode(self.query_inputs(texts), "query", tick)
+        prune = self.pruning[1]
+        found = self.entries_of("query", texts)
+        return self._encode(self.query_inputs(texts), "query", tick, found, lambda r: self.weighted(prune(r), "query"))
 
     @property
     def budget(self) -> int:
         """Tokens of a batch."""
         return max(1, min(self.numerics.budget, LOGITS // self.dimensions))
 
-    def _encode(
-        self, inputs: Inputs, side: str, tick: Tick, entries: Callable[..., Entries] | None = None
+    def _documents(
+        self, passages: Sequence[Passage], finish: Callable[[SparseVectors], SparseVectors], tick: Tick
     ) -> SparseVectors:
-        entries = entries or self.entries
+        found = self.entries_of("document", [passage.joined for passage in passages])
+        return self._encode(self.document_inputs(passages), "document", tick, found, finish)
+
+    def _encode(
+        self,
+        inputs: Inputs,
+        side: str,
+        tick: Tick,
+        entries: Callable[..., Entries],
+        finish: Callable[[SparseVectors], SparseVectors],
+    ) -> SparseVectors:
         lengths = np.array([len(ids) for ids in inputs.ids], np.int64)
-        prune, pad = self.pruning[side == "query"], self.formats[side == "query"].tokenizer.pad
+        pad = self.formats[side == "query"].tokenizer.pad
         parts = list[tuple[NDArray[np.int64], SparseVectors]]()
         with torch.inference_mode(), self.numerics.running():
             for places in batches_of(lengths, self.budget):
@@ -148,7 +176,7 @@ class SparseTransformer(nn.Module, ABC):
                         "too narrow for it"
                     )
                 rows = sparse_rows(len(places), owners.cpu().numpy(), dimensions.cpu().numpy(), values)
-                parts.append((places, self.weighted(prune(rows), side)))
+                parts.append((places, finish(rows)))
                 tick(len(places))
         return stacked(len(inputs), parts, inputs.truncated)
 

@@ -229,6 +229,7 @@ def load(address: Address, options: SpladeOptions) -> Splade:
         query_weights=None if weights is None else sha256_json(weights.tolist()),
     )
     encoder = Splade(identity, numerics, document_side, query_side, (document_format, query_format), pruning)
+    encoder.limit = Pruning(document.top)
     return encoder.to(numerics.device).eval()
 
 

@@ -131,3 +131,23 @@ def test_uhd_counts_shared_winners(tmp_path: Path) -> None:
             assert sorted(found) == sorted(wanted)
         with pytest.raises(UsageError, match="names"):
             index.rank(tamis.Queries(("q",), ("",), terms=({"a": 1.0},)), 5, pipeline=address)
+
+
+def test_a_set_keeps_its_largest_winners_whenever_a_document_comes(tmp_path: Path) -> None:
+    from tamis.encoders import uhd
+
+    folder = tmp_path / "uhd"
+    recipe = uhd.Recipe(layers=(1, -1), dimensions=200, winners=7)
+    uhd.create(helpers("conftest").save_tiny(tmp_path / "bert"), recipe, seed=3, device="cpu").save(folder)
+    real = open_encoder(f"uhd:{folder}?binary=false")
+    with build(tmp_path / "index", f"uhd:{folder}?bits=1&top=6") as index:
+        part = index.part("sparse")
+        for i, document in enumerate(DOCUMENTS):  # the last ones came after the part was made
+            if not document["text"]:
+                continue
+            found = real.encode_passages([Passage(document.get("title", ""), document["text"])])
+            best = found.indices[np.lexsort((found.indices, -found.values))[:6]]
+            assert part.row(i)[0].tolist() == sorted(best.tolist())
+            assert set(part.row(i)[1].tolist()) == {1.0}
+        stated = index.manifest.parts["sparse"]["facts"]["loss"]
+        assert stated["dropped_entries"] == stated["dropped_weight"] > 0.5

@@ -18,6 +18,7 @@ from tamis.files import sha256_json, write_json
 from tamis.indexer.encoded.entry import EncodedEntry
 from tamis.indexer.encoded.kinds import Texts
 from tamis.indexer.sparse.levels import Levels
+from tamis.indexer.sparse.loss import measure_loss
 from tamis.indexer.sparse.runs import RUN_CARD, RunEntry, build_run, plan_runs
 from tamis.indexer.sparse.storage import CODES, WEIGHTS, SparseRows, join_rows, open_rows, write_rows
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 NAMES = "names.json"
 CARD = "sparse.json"
+WHOLE = "whole"
+"""Folder in a chunk: its rows before they were pruned, where they were."""
 SAMPLE_ROWS = 10_000
 
 
@@ -45,14 +48,17 @@ class SparseKind:
             found = encoder.vectors_of(texts.ids)
         else:
             blank, passages = texts.blank, texts.passages
-            found = encoder.encode_passages([p for p, no in zip(passages, blank, strict=True) if not no], tick=tick)
+            some = [p for p, no in zip(passages, blank, strict=True) if not no]
+            found = getattr(encoder, "grade_passages", encoder.encode_passages)(some, tick=tick)
             lengths = np.zeros(len(passages), np.int64)
             lengths[~blank] = np.diff(found.offsets)
             offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
             found = found._replace(offsets=offsets)
-        check_vectors(entry.address, found)
-        kept = Pruning(entry.options["top"], entry.options["min_weight"])(found)
-        write_rows(folder, SparseRows(kept.offsets, kept.indices.astype(np.uint32), kept.values), WEIGHTS)
+        kept = pruned(entry, encoder, found)
+        write_rows(folder, to_rows(kept), WEIGHTS)
+        if len(kept.indices) < len(found.indices):  # to measure what is lost
+            (folder / WHOLE).mkdir()
+            write_rows(folder / WHOLE, to_rows(as_kept(encoder, found)), WEIGHTS)
         return int(found.truncated)
 
     def training_rows(self, entry: EncodedEntry, rows: int) -> int:
@@ -60,11 +66,15 @@ class SparseKind:
         return min(rows, SAMPLE_ROWS)
 
     def prepare(self, entry: EncodedEntry, encoder: Any, chunks: Sequence[Path], shared: Path) -> dict[str, Any]:
-        """Choose the code, and keep the names of the dimensions."""
+        """Choose the code, measure what it loses, and keep the names of the dimensions."""
         named = write_names(encoder, shared)
-        sample = np.concatenate([np.zeros(0, np.float32), *(open_rows(chunk, WEIGHTS).values for chunk in chunks)])
+        kept = join_rows([open_rows(chunk, WEIGHTS) for chunk in chunks])
+        sample = kept.values if kept.values is not None else np.zeros(0, np.float32)
         levels = Levels.choose(sample, entry.options["bits"])
-        return {"levels": levels.to_json(), "coding_error": round(levels.error(sample), 6), "named": named}
+        whole = join_rows([open_rows(c / WHOLE if (c / WHOLE).is_dir() else c, WEIGHTS) for c in chunks])
+        loss = measure_loss(whole, replace(kept, values=levels.decode(levels.encode(sample))))
+        loss["coding_error"] = round(levels.error(sample), 6)
+        return {"levels": levels.to_json(), "loss": loss, "named": named}
 
     def assemble(self, entry: EncodedEntry, chunks: Sequence[Path], shared: Path, shard: Path) -> None:
         """Put the chunks one after another, in codes."""
@@ -105,6 +115,34 @@ class SparseKind:
         from tamis.indexer.sparse.part import SparsePart
 
         return SparsePart(folder, name, entry, documents, threads)
+
+
+def pruned(entry: EncodedEntry, encoder: Any, graded: SparseVectors) -> SparseVectors:
+    """Return what a part keeps of encoded rows.
+
+    Args:
+        entry: of the part; its options say how much is kept.
+        encoder: the model.
+        graded: its rows, with the weights that pruning goes by.
+
+    Raises:
+        ModelError: they are not what `SparseVectors` promises.
+    """
+    check_vectors(entry.address, graded)
+    return as_kept(encoder, Pruning(entry.options["top"], entry.options["min_weight"])(graded))
+
+
+def as_kept(encoder: Any, graded: SparseVectors) -> SparseVectors:
+    """Return rows with the weights that an encoder wants kept of them, such as 1 where they are sets."""
+    if not hasattr(encoder, "weighted"):
+        return graded
+    found: SparseVectors = encoder.weighted(graded, "document")
+    return found
+
+
+def to_rows(vectors: SparseVectors) -> SparseRows:
+    """Return encoded rows as they are stored."""
+    return SparseRows(vectors.offsets, vectors.indices.astype(np.uint32), vectors.values)
 
 
 def check_vectors(address: str, found: SparseVectors) -> None:

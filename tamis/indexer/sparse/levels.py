@@ -89,6 +89,10 @@ class Levels:
         """Return what the codes 0 … n_codes - 1 stand for."""
         return (np.arange(n_codes) * self.scale).astype(np.float32)
 
+    def decode(self, codes: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Return what codes stand for."""
+        return (codes * self.scale).astype(np.float32)
+
     def error(self, weights: NDArray[np.float32]) -> float:
         """Return the root mean square of what coding changes, relative to that of the weights."""
         if not len(weights) or self.binary:
