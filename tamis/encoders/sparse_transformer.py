@@ -46,8 +46,11 @@ class SparseTransformer(nn.Module, ABC):
         pruning: of documents and of queries.
 
     Attributes:
-        limit: what the checkpoint itself says a document keeps, whatever the options are.
+        limits: what the checkpoint itself says that a document and a query keep, whatever the options are.
+        exports_queries: whether `forward` of queries can be written as a graph (`tamis.encoders.exported_sparse`).
     """
+
+    exports_queries = False
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class SparseTransformer(nn.Module, ABC):
         super().__init__()
         self.identity, self.numerics, self.dimensions = identity, numerics, dimensions
         self.formats, self.pruning = formats, pruning
-        self.limit = Pruning()
+        self.limits = (Pruning(), Pruning())
 
     @abstractmethod
     def forward(
@@ -105,6 +108,11 @@ class SparseTransformer(nn.Module, ABC):
         owners, dimensions = (weights != 0).nonzero(as_tuple=True)  # what is not a number is kept, and found out
         return Entries(owners, dimensions, weights[owners, dimensions])
 
+    @property
+    def query_table(self) -> NDArray[np.float32] | None:
+        """float32 [dimensions], what a token of a query weighs, where no model reads queries; here None."""
+        return None
+
     def weighted(self, rows: SparseVectors, side: str) -> SparseVectors:
         """Return what becomes of the weights that pruning left; here nothing."""
         return rows
@@ -135,13 +143,16 @@ class SparseTransformer(nn.Module, ABC):
 
         Who prunes documents prunes these, and calls `weighted` then: a set has no weights left to choose by.
         """
-        return self._documents(passages, self.limit, tick)
+        return self._documents(passages, self.limits[0], tick)
 
     def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> SparseVectors:
         """Encode queries; see `SparseEncoder`."""
         prune = self.pruning[1]
-        found = self.entries_of("query", texts)
-        return self._encode(self.query_inputs(texts), "query", tick, found, lambda r: self.weighted(prune(r), "query"))
+        return self._queries(texts, lambda rows: self.weighted(prune(rows), "query"), tick)
+
+    def grade_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> SparseVectors:
+        """Encode queries without pruning, and without what `weighted` makes of the weights."""
+        return self._queries(texts, lambda rows: rows, tick)
 
     @property
     def budget(self) -> int:
@@ -153,6 +164,11 @@ class SparseTransformer(nn.Module, ABC):
     ) -> SparseVectors:
         found = self.entries_of("document", [passage.joined for passage in passages])
         return self._encode(self.document_inputs(passages), "document", tick, found, finish)
+
+    def _queries(
+        self, texts: Sequence[str], finish: Callable[[SparseVectors], SparseVectors], tick: Tick
+    ) -> SparseVectors:
+        return self._encode(self.query_inputs(texts), "query", tick, self.entries_of("query", texts), finish)
 
     def _encode(
         self,
@@ -191,7 +207,7 @@ def pooled_tokens(ids: torch.Tensor, mask: torch.Tensor | None, skipped: torch.T
     """
     if skipped is None or not len(skipped):
         return None if mask is None else mask.bool()
-    kept = ~torch.isin(ids, skipped)
+    kept = (ids.unsqueeze(-1) != skipped).all(-1)  # not isin, which ONNX lacks
     return kept if mask is None else kept & mask.bool()
 
 

@@ -191,7 +191,9 @@ class SparseFamily(EncodingFamily):
         """Open the model over the part that it encoded, or over the bare documents."""
         part = find_part(source, address, options, "sparse")
         if part is not None:
-            return SparseRetriever(part, QueryEncoder(lambda: cls.encoder(address), part.entry), options)
+            kept = Pruning(options.query_top, options.query_min_weight)
+            encoder = QueryEncoder(lambda: part.query_encoder(kept) or cls.encoder(address), part.entry)
+            return SparseRetriever(part, encoder, options)
         model = str(scoped_address(address, cls.Options, "model"))
         encoder = QueryEncoder(lambda: cls.encoder(address), None)
         return SparseScorer(source.documents, encoder, missing_part(source, model))

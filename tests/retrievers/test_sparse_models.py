@@ -151,3 +151,26 @@ def test_a_set_keeps_its_largest_winners_whenever_a_document_comes(tmp_path: Pat
             assert set(part.row(i)[1].tolist()) == {1.0}
         stated = index.manifest.parts["sparse"]["facts"]["loss"]
         assert stated["dropped_entries"] == stated["dropped_weight"] > 0.5
+
+
+@pytest.mark.parametrize("options", ["", "?query_weights=ones"])
+def test_a_fresh_process_searches_without_the_model(tmp_path: Path, splade: Path, options: str) -> None:
+    import json
+    import subprocess
+
+    address = f"splade:{splade}{options}"
+    with build(tmp_path / "index", f"{address}{'&' if options else '?'}bits=16") as index:
+        assert "not_exported" not in index.manifest.parts["sparse"]["facts"]
+    scores = scores_of(address)["1"]
+    heavy = ["torch", "transformers", "sentence_transformers"] + (["onnxruntime"] if options else [])
+    code = (
+        "import json, sys\nfrom tamis.cli.app import main\n"
+        f"status = main(['search', {str(tmp_path / 'index')!r}, {QUERIES['1']!r}, '--pipeline', {address!r}, '--json'])\n"
+        f"sys.stderr.write(json.dumps([status, [name for name in {heavy!r} if name in sys.modules]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stderr.splitlines()[-1]) == [0, []]
+    hits = json.loads(done.stdout)["results"]
+    assert {hit["id"]: hit["score"] for hit in hits} == pytest.approx(
+        {hit["id"]: scores[hit["id"]] for hit in hits}, rel=1e-3
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import SparseVectors, Tick
+from tamis.encoders.exported_sparse import can_export_sparse, export_sparse_queries
 from tamis.encoders.sparse_rows import Pruning
 from tamis.errors import ModelError, UsageError
 from tamis.files import sha256_json, write_json
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 NAMES = "names.json"
 CARD = "sparse.json"
+QUERY = "query"
+"""Folder of the exported query encoder among what the shards share."""
 WHOLE = "whole"
 """Folder in a chunk: its rows before they were pruned, where they were."""
 SAMPLE_ROWS = 10_000
@@ -74,7 +78,7 @@ class SparseKind:
         whole = join_rows([open_rows(c / WHOLE if (c / WHOLE).is_dir() else c, WEIGHTS) for c in chunks])
         loss = measure_loss(whole, replace(kept, values=levels.decode(levels.encode(sample))))
         loss["coding_error"] = round(levels.error(sample), 6)
-        return {"levels": levels.to_json(), "loss": loss, "named": named}
+        return {"levels": levels.to_json(), "loss": loss, "named": named, **write_queries(encoder, shared)}
 
     def assemble(self, entry: EncodedEntry, chunks: Sequence[Path], shared: Path, shard: Path) -> None:
         """Put the chunks one after another, in codes."""
@@ -166,6 +170,18 @@ def write_names(encoder: Any, shared: Path) -> bool:
         return False
     (shared / NAMES).write_text(json.dumps(list(names), ensure_ascii=False), "utf-8")
     return True
+
+
+def write_queries(encoder: Any, shared: Path) -> dict[str, str]:
+    """Export the query encoder, where it can be, so that a search need not load the model; say why not where it failed."""
+    if not can_export_sparse(encoder):
+        return {}
+    try:
+        export_sparse_queries(encoder, shared / QUERY)
+    except ModelError as error:  # the model itself still serves
+        shutil.rmtree(shared / QUERY, ignore_errors=True)
+        return {"not_exported": str(error)}
+    return {}
 
 
 def write_shard(entry: EncodedEntry, rows: SparseRows, shard: Path, *, clipped: int) -> None:

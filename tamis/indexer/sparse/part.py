@@ -18,7 +18,7 @@ from tamis.errors import CorruptIndexError
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import SHARED, EncodedEntry
 from tamis.indexer.positions import Bitmaps, Positions
-from tamis.indexer.sparse.kind import NAMES
+from tamis.indexer.sparse.kind import NAMES, QUERY
 from tamis.indexer.sparse.levels import Levels
 from tamis.indexer.sparse.runs import Run, RunEntry
 from tamis.indexer.sparse.storage import CODES, SparseRows, open_rows
@@ -82,6 +82,19 @@ class SparsePart:
     def dimensions_of(self) -> Mapping[str, int]:
         """The dimension of each name."""
         return {name: place for place, name in enumerate(self.names or ())}
+
+    def query_encoder(self, pruning: Pruning) -> Any | None:
+        """Return the exported query encoder, None where the part has none.
+
+        Args:
+            pruning: which of a query's weights count.
+        """
+        folder = self.folder / SHARED / QUERY
+        if not folder.is_dir():
+            return None
+        from tamis.encoders.exported_sparse import ExportedSparseEncoder
+
+        return ExportedSparseEncoder(folder, pruning)
 
     def row(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return dimensions and weights of a position, as the index keeps them."""

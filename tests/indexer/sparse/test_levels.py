@@ -29,13 +29,30 @@ def test_other_weights_are_rounded_to_the_nearest_step(bits: int) -> None:
     weights = np.random.default_rng(bits).gamma(1, 0.7, 5000).astype(np.float32)
     levels = Levels.choose(weights, bits)
     steps = (1 << bits) - 1
-    assert levels.scale * steps == pytest.approx(float(weights.max()) * HEADROOM)
+    if bits >= 8:
+        assert levels.scale * steps == pytest.approx(float(weights.max()) * HEADROOM)
     codes = levels.encode(weights)
     assert codes.min() >= 1
     assert codes.max() <= steps
-    large = weights > levels.scale  # smaller ones become one step
+    large = (weights > levels.scale) & (weights < levels.scale * steps)  # others become the first step, or the last
     assert np.abs(codes[large] * levels.scale - weights[large]).max() <= levels.scale / 2 * 1.001
     assert 0 < levels.error(weights) <= levels.scale / np.sqrt(np.mean(weights**2))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 7])
+def test_few_bits_take_the_scale_of_the_least_error(bits: int) -> None:
+    weights = np.random.default_rng(bits).gamma(1, 0.7, 5000).astype(np.float32)
+    weights[0] = 4 * weights.max()  # one that is far from all others
+    levels = Levels.choose(weights, bits)
+    for factor in (0.7, 0.85, 1.2, 1.5):
+        assert levels.error(weights) < Levels(bits, levels.scale * factor, whole=False).error(weights) * 1.01
+    roomy = Levels(bits, float(weights.max()) * HEADROOM / ((1 << bits) - 1), whole=False)
+    assert levels.error(weights) < 0.8 * roomy.error(weights)
+
+
+def test_no_weights_have_a_scale_all_the_same() -> None:
+    for bits in (4, 8):
+        assert Levels.choose(np.zeros(0, np.float32), bits).scale > 0
 
 
 def test_eight_bits_unless_told_otherwise() -> None:
