@@ -292,7 +292,11 @@ class Uhd(SparseTransformer):
         return self.numerics.budget
 
     def names(self) -> None:
-        """Dimensions have no names."""
+        """Dimensions have no names; see `facts`."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the manifest of an index is to say: the buckets, and whether a document is a set."""
+        return {"bucket_layers": self._layers, "bucket_dimensions": self.recipe.dimensions, "sets": self._binary}
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `load` reads; see the module."""

@@ -31,7 +31,11 @@ class SparseOptions(PruningOptions):
     """How sparse vectors are stored and searched, whatever made them."""
 
     bits: int | None = option(
-        None, "bits of a weight: 1 keeps none; by default whole numbers as they are, else 8", scope="part", ge=1, le=16
+        None,
+        "bits of a weight: 1 keeps none, as sets do; by default whole numbers as they are, else 8",
+        scope="part",
+        ge=1,
+        le=16,
     )
     approximate: bool = option(False, "let the heaviest weights of a query propose the documents that are scored")
     query_cut: int | None = option(16, "how many weights propose", ge=1)
@@ -133,8 +137,13 @@ class SparseRetriever:
         return Evidence(matched, total, children=tuple(children))
 
     def _name(self, dimension: int) -> str:
-        names = self._part.names
-        return str(dimension) if names is None else names[dimension]
+        names, facts = self._part.names, self._part.entry.facts
+        if names is not None:
+            return names[dimension]
+        if "bucket_layers" not in facts:
+            return str(dimension)
+        bucket, place = divmod(dimension, int(facts["bucket_dimensions"]))
+        return f"{place} of layer {facts['bucket_layers'][bucket]}"
 
     def _vectors(self, queries: Queries) -> SparseVectors:
         terms = queries.terms
@@ -262,7 +271,7 @@ class _UhdOptions(SparseOptions, UhdOptions):
 
 
 class Uhd(SparseFamily):
-    """The ``uhd`` family; with ``bits=1`` the index keeps sets, without weights."""
+    """The ``uhd`` family; unless it has ``binary=false`` the index keeps sets, without weights."""
 
-    summary: ClassVar[str] = "UHD: sets of winning dimensions of very wide layers; store them with bits=1"
+    summary: ClassVar[str] = "UHD: sets of winning dimensions of very wide layers, without weights"
     Options: ClassVar[type[Any]] = _UhdOptions

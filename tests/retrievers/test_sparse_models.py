@@ -123,14 +123,35 @@ def test_uhd_counts_shared_winners(tmp_path: Path) -> None:
     recipe = uhd.Recipe(layers=(1, -1), dimensions=200, winners=7)
     uhd.create(helpers("conftest").save_tiny(tmp_path / "bert"), recipe, seed=3, device="cpu").save(folder)
     address = f"uhd:{folder}"
-    with build(tmp_path / "index", f"{address}?bits=1") as index:
+    with build(tmp_path / "index", address) as index:
+        part = index.part("sparse")
+        assert part.levels.binary  # a set needs no option to be kept as one
+        assert not list(part.folder.rglob("codes.npy"))
         ranking = index.rank(QUERIES, 100, pipeline=address)
         for query, scores in scores_of(address).items():
             found = [(hit.id, hit.score) for hit in ranking[query]]
             wanted = [(key, value) for key, value in scores.items() if value > 0]
             assert sorted(found) == sorted(wanted)
+        explained = index.explain(QUERIES["1"], "sieve", pipeline=address).stages[-1].evidence.children
+        shared = set(open_encoder(address).encode_queries([QUERIES["1"]]).indices.tolist())
+        shared &= set(part.row(0)[0].tolist())
+        layers = {0: 1, 1: 2}
+        assert {child.name for child in explained} == {f"{d % 200} of layer {layers[d // 200]}" for d in shared}
         with pytest.raises(UsageError, match="names"):
             index.rank(tamis.Queries(("q",), ("",), terms=({"a": 1.0},)), 5, pipeline=address)
+
+
+def test_real_values_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
+    from tamis.encoders import uhd
+
+    folder = tmp_path / "uhd"
+    recipe = uhd.Recipe(layers=(-1,), dimensions=200, winners=7)
+    uhd.create(helpers("conftest").save_tiny(tmp_path / "bert"), recipe, seed=3, device="cpu").save(folder)
+    address = f"uhd:{folder}?binary=false"
+    with build(tmp_path / "index", f"{address}&bits=16") as index:
+        assert list(index.part("sparse").folder.rglob("codes.npy"))
+        found = {hit.id: hit.score for hit in index.rank(QUERIES, 100, pipeline=address)["1"]}
+        assert found == pytest.approx({k: v for k, v in scores_of(address)["1"].items() if v > 0}, rel=1e-3)
 
 
 def test_a_set_keeps_its_largest_winners_whenever_a_document_comes(tmp_path: Path) -> None:
@@ -140,7 +161,7 @@ def test_a_set_keeps_its_largest_winners_whenever_a_document_comes(tmp_path: Pat
     recipe = uhd.Recipe(layers=(1, -1), dimensions=200, winners=7)
     uhd.create(helpers("conftest").save_tiny(tmp_path / "bert"), recipe, seed=3, device="cpu").save(folder)
     real = open_encoder(f"uhd:{folder}?binary=false")
-    with build(tmp_path / "index", f"uhd:{folder}?bits=1&top=6") as index:
+    with build(tmp_path / "index", f"uhd:{folder}?top=6") as index:
         part = index.part("sparse")
         for i, document in enumerate(DOCUMENTS):  # the last ones came after the part was made
             if not document["text"]:

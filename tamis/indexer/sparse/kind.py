@@ -74,7 +74,8 @@ class SparseKind:
         named = write_names(encoder, shared)
         kept = join_rows([open_rows(chunk, WEIGHTS) for chunk in chunks])
         sample = kept.values if kept.values is not None else np.zeros(0, np.float32)
-        levels = Levels.choose(sample, entry.options["bits"])
+        bits = entry.options["bits"]
+        levels = Levels.choose(sample, 1 if bits is None and entry.facts.get("sets") else bits)
         whole = join_rows([open_rows(c / WHOLE if (c / WHOLE).is_dir() else c, WEIGHTS) for c in chunks])
         loss = measure_loss(whole, replace(kept, values=levels.decode(levels.encode(sample))))
         loss["coding_error"] = round(levels.error(sample), 6)
