@@ -88,8 +88,17 @@ def test_splade(tmp_path: Path, splade: Path) -> None:
         statistics = index.manifest.parts["sparse"]["facts"]["statistics"]
         assert statistics["empty"] == 1
         assert statistics["mean_dimensions"] > 5
+        assert statistics["truncated"] == 0
         rescored = index.rank(QUERIES, 5, pipeline=f"bm25 >> {address}")
         assert {hit.id for hit in rescored["1"]} >= {"sieve"}
+
+
+def test_cut_texts_are_counted(tmp_path: Path, splade: Path) -> None:
+    address = f"splade:{splade}?query_weights=ones&max_length=6"
+    with build(tmp_path / "index", address) as index:
+        passages = [Passage(d.get("title", ""), d["text"]) for d in DOCUMENTS if d["text"]]
+        cut = open_encoder(address).encode_passages(passages).truncated
+        assert index.manifest.parts["sparse"]["facts"]["statistics"]["truncated"] == cut > 0
 
 
 def test_the_first_pieces_of_a_query_and_of_documents(tmp_path: Path, splade: Path) -> None:

@@ -113,7 +113,11 @@ class SparseKind:
             runs.append(asdict(RunEntry(name, first, end - first, sum(sizes[first:end]), codes)))
         kept = tuple(name for name in entry.folders if not name.startswith("run-"))
         entry = replace(entry, folders=(*kept, *(str(run["folder"]) for run in runs)))
-        return entry.with_facts({"runs": runs, "statistics": _statistics(folder, segments, sizes)})
+        statistics = _statistics(folder, segments, sizes)
+        known = [shard.truncated for shard in entry.shards if shard.truncated is not None]
+        if len(known) == len(entry.shards):  # rows that compaction moved are not counted anew
+            statistics["truncated"] = sum(known)
+        return entry.with_facts({"runs": runs, "statistics": statistics})
 
     def open(self, folder: Path, name: str, entry: EncodedEntry, documents: DocumentStore, threads: int) -> SparsePart:
         """Open the part."""

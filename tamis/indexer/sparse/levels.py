@@ -2,7 +2,8 @@
 
 Whole numbers up to 65,535 (imported impacts) keep their value, with a scale of 1. Other weights are rounded to the nearest of
 2^bits - 1 steps, at least one; the scale comes from the first weights that the part saw. From 8 bits on it leaves room for larger
-ones; with fewer it is the scale of the least error, since few weights are near the largest. What is larger than the largest step
+ones. With fewer it is the scale whose errors have the least mean fourth power: few weights are near the largest, but large ones
+decide rankings, and with the square they are cut off too low (`benchmarks.sparse_quality`). What is larger than the largest step
 counts as that. One bit keeps no weight at all: vectors become sets.
 """
 
@@ -57,7 +58,7 @@ class Levels:
         if bits >= ROOMY:
             return roomy
         tried = (replace(roomy, scale=most * float(fraction) / ((1 << bits) - 1)) for fraction in _FRACTIONS)
-        return min(tried, key=lambda levels: levels.error(sample))
+        return min(tried, key=lambda levels: levels.distortion(sample))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -102,9 +103,18 @@ class Levels:
         """Return what codes stand for."""
         return (codes * self.scale).astype(np.float32)
 
+    def distortion(self, weights: NDArray[np.float32]) -> float:
+        """Return the mean fourth power of what coding changes."""
+        return (
+            float(np.mean(np.square(np.square(self.decode(self.encode(weights)) - weights)))) if len(weights) else 0.0
+        )
+
     def error(self, weights: NDArray[np.float32]) -> float:
-        """Return the root mean square of what coding changes, relative to that of the weights."""
-        if not len(weights) or self.binary:
+        """Return the root mean square of what coding changes, relative to that of the weights; of sets, at their best scale."""
+        if not len(weights):
             return 0.0
-        kept = self.encode(weights) * self.scale
-        return float(np.sqrt(np.mean((kept - weights) ** 2) / np.mean(weights.astype(np.float64) ** 2)))
+        squares = float(np.mean(weights.astype(np.float64) ** 2))
+        kept = (
+            np.full(len(weights), weights.mean(dtype=np.float64)) if self.binary else self.encode(weights) * self.scale
+        )
+        return float(np.sqrt(np.mean((kept - weights) ** 2) / squares))
