@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 GRAPH, WEIGHTS, TOKENIZER, CARD = "query.onnx", "query.weights", "tokenizer.json", "query.json"
 TOLERANCE = 1e-4
-_TOKENS = 4096
 _SMALL = 1024
 """Bytes of a weight below which it stays in the graph."""
 PROBES = (
@@ -134,7 +133,7 @@ def export_graph(compute: Callable[..., Any], owner: Any, path: Path, pad: int, 
 
 
 def _part_weights(whole: Path, path: Path) -> None:
-    """Write a graph anew, what any processor can spare of it left out, and its weights in a file that can be mapped."""
+    """Write a graph anew, simplified as it may be on any processor, and its weights in a file that can be mapped."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -155,9 +154,14 @@ class ExportedQueries:
     Args:
         folder: where it is.
 
+    Attributes:
+        tokens: of a batch.
+
     Raises:
         ModelError: the folder is damaged.
     """
+
+    tokens = 4096
 
     def __init__(self, folder: Path) -> None:
         card = read_json(folder / CARD)
@@ -173,7 +177,7 @@ class ExportedQueries:
     def run(self, inputs: Inputs, tick: Tick) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield the places of texts, and what the graph makes of them, batch by batch."""
         lengths, pad = np.array([len(ids) for ids in inputs.ids], np.int64), int(self.card["pad"])
-        for places in batches_of(lengths, _TOKENS):
+        for places in batches_of(lengths, self.tokens):
             width = int(lengths[places].max())
             ids = np.full((len(places), width), pad, np.int64)
             for row, place in enumerate(places.tolist()):

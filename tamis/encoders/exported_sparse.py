@@ -86,6 +86,8 @@ class ExportedSparseEncoder(ExportedQueries):
         ModelError: the folder is damaged.
     """
 
+    tokens = 1024  # there is a logit for every token and dimension
+
     def __init__(self, folder: Path, pruning: Pruning | None = None) -> None:
         super().__init__(folder)
         pruning = pruning or Pruning()

@@ -396,3 +396,20 @@ def test_newer_entries_of_a_recipe_leave_older_models_what_they_were(tmp_path: P
     assert documents_of(open_encoder(f"dyvo:{place}")) == documents_of(open_encoder(f"dyvo:{folder}"))
     settings = open_encoder(f"dyvo:{place}").identity.settings["recipe"]
     assert set(settings) == {"document", "query", "variant", "special_tokens", "max_length", "query_length"}
+
+
+def test_what_a_released_file_has_besides_is_passed_over(tmp_path: Path, folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    place = tmp_path / "released"
+    shutil.copytree(folder, place)
+    for side in ("document", "query"):
+        state = load_file(place / f"{side}.safetensors")
+        state |= {"tok_weight": torch.tensor(0.5), "scale": torch.tensor(1.0), "entity_bias": torch.tensor(3.0)}
+        save_file(state, place / f"{side}.safetensors")
+    released, plain = open_encoder(f"dyvo:{place}"), open_encoder(f"dyvo:{folder}")
+    for encoder in (released, plain):
+        encoder.link(Proposed(), Proposed())
+    assert documents_of(released) == documents_of(plain)
+    assert queries_of(released) == queries_of(plain)
