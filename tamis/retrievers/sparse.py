@@ -37,6 +37,9 @@ class SparseOptions(PruningOptions):
         ge=1,
         le=16,
     )
+    min_idf: float | None = option(
+        None, "leave dimensions out of queries whose ln(documents / those with it) is not above this; Pyserini's is 0"
+    )
     approximate: bool = option(False, "let the heaviest weights of a query propose the documents that are scored")
     query_cut: int | None = option(16, "how many weights propose", ge=1)
     candidates: int = option(100, "how many documents they propose a query (or k, where that is more)", ge=1)
@@ -148,7 +151,17 @@ class SparseRetriever:
     def _vectors(self, queries: Queries) -> SparseVectors:
         terms = queries.terms
         found = self._encoder.encode(queries.texts) if terms is None else named_vectors(self._part, terms)
-        return Pruning(self._options.query_top, self._options.query_min_weight)(found)
+        found = Pruning(self._options.query_top, self._options.query_min_weight)(found)
+        return found if self._options.min_idf is None else self._rarer(found, self._options.min_idf)
+
+    def _rarer(self, vectors: SparseVectors, least: float) -> SparseVectors:
+        """Return queries without the dimensions that too many rows have; those that no row has go too."""
+        known, places = np.unique(vectors.indices, return_inverse=True)
+        counts = self._part.frequencies(known.astype(np.int64))
+        idf = np.log(self._part.positions.starts[-1] / np.maximum(counts, 1))
+        keep = ((counts > 0) & (idf > least))[places]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[vectors.offsets]
+        return SparseVectors(offsets, vectors.indices[keep], vectors.values[keep], vectors.truncated)
 
 
 def named_vectors(part: SparsePart, queries: Sequence[Mapping[str, float]]) -> SparseVectors:

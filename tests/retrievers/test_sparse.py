@@ -168,6 +168,27 @@ def test_query_top_leaves_the_other_weights_out(index: tamis.Index, files: Path)
     assert cut.scores.tolist() == alone.scores.tolist()
 
 
+def test_dimensions_that_too_many_documents_have_can_be_left_out_of_queries(tmp_path: Path) -> None:
+    vectors = {f"d{i}": {"all": 1 + i % 3, f"t{i % 2}": 2, f"u{i % 4}": 1 + i % 5} for i in range(20)}
+    path = tmp_path / "v.jsonl"
+    path.write_text("".join(json.dumps({"id": k, "vector": v}) + "\n" for k, v in vectors.items()), "utf-8")
+    address = f"impacts:{path}"
+    with tamis.Index.create(tmp_path / "index") as made:
+        made.add(documents(0, 12))
+        made.add_part(address)
+        made.add(documents(12, 20))
+        text, least = "all all t1 u3 unheard", np.log(20 / 10)  # all is in 20 of 20, t1 in 10, u3 in 5
+
+        def hits(options: str) -> list[tuple[str, float]]:
+            return [(hit.id, hit.score) for hit in made.rank({"1": text}, 50, pipeline=f"{address}{options}")["1"]]
+
+        assert hits("") == wanted(vectors, text, ())
+        assert hits("?min_idf=0") == wanted(vectors, "t1 u3", ())
+        assert hits(f"?min_idf={least - 1e-6}") == wanted(vectors, "t1 u3", ())
+        assert hits(f"?min_idf={least + 1e-6}") == wanted(vectors, "u3", ())
+        assert hits("?min_idf=3") == []
+
+
 def test_explain_names_the_tokens(index: tamis.Index, files: Path) -> None:
     address = f"impacts:{files}/whole.jsonl"
     text = QUERIES["1"]

@@ -107,6 +107,15 @@ class SparsePart:
             return dims.astype(np.int64), np.ones(len(dims), np.float32)
         return dims.astype(np.int64), (codes.astype(np.float64) * self.levels.scale).astype(np.float32)
 
+    def frequencies(self, dimensions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return in how many rows each dimension is, deleted rows included."""
+        counts = np.zeros(len(dimensions), np.int64)
+        for run in self.runs:
+            terms = run.terms(dimensions)
+            held = terms >= 0
+            counts[held] += run.postings.frequencies(terms[held])
+        return counts
+
     def search(self, queries: SparseVectors, k: int, masks: Bitmaps, how: SearchHow) -> Hits:
         """Return the `k` positions of largest inner product with each query, lower position first among equals.
 
