@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tamis.encoders.base import ModelIdentity, Passage
-from tamis.encoders.batching import Numerics
+from tamis.encoders.batching import Inputs, Numerics
 from tamis.encoders.checkpoints import fill, find_checkpoint, load_transformer
 from tamis.encoders.keywords import chooser, keyword_net
 from tamis.encoders.options import SPECIAL_TOKENS, VARIANTS, DyvoOptions
@@ -363,6 +363,14 @@ class Dyvo(SparseTransformer):
         dimensions, entity = columns.clone(), columns >= self.words
         dimensions[entity] = self.words + rows.to(ids.device)[owners[entity], columns[entity] - self.words]
         return Entries(owners, dimensions, values)
+
+    def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
+        """Return documents as the model reads them; marks that only a query's vocabulary has are unknown words there."""
+        inputs = super().document_inputs(passages)
+        if self._chooser is None or self.query.words == self.words:
+            return inputs
+        unknown = self.formats[0].tokenizer.id_of("[UNK]")
+        return replace(inputs, ids=[[i if i < self.words else unknown for i in own] for own in inputs.ids])
 
     def entries_of(self, side: str, texts: Sequence[str]) -> Callable[..., Entries]:
         """Return what finds words and entities of these texts.

@@ -157,8 +157,9 @@ def test_a_query_is_its_keywords_its_mention_and_its_entities(folders: tuple[Pat
     assert words == wanted
     assert {name for name in found if name.startswith("entity:")} <= {"entity:Drum", "entity:Sieve"}
     assert {name: w for name, w in short.items() if "entity" not in name} == {"a": 1.0, "soup": 1.0}
-    documents = encoder.encode_passages([Passage("", "drum sieve")])
-    assert documents.indices.max() < encoder.dimensions
+    marked, unknown = (encoder.encode_passages([Passage("", f"drum {word} sieve")]) for word in ("[e1]", "§"))
+    assert marked.indices.tolist() == unknown.indices.tolist()  # marks mean nothing to the documents' model
+    assert marked.indices.max() < encoder.dimensions
 
 
 def test_it_is_saved_and_loaded_and_refuses_missing_weights(tmp_path: Path, folders: tuple[Path, Path]) -> None:
