@@ -3,7 +3,7 @@
     query.onnx       ids and mask of a padded batch → weights of all dimensions; or
     weights.npy      float32 [dimensions], what a token weighs wherever it stands
     tokenizer.json   the checkpoint's
-    query.json       identity, dimensions, how a query is written, and how many weights it keeps
+    query.json       identity, dimensions, how a query is written, how many weights it keeps, and whether it is a set then
 
 Opening the first imports onnxruntime and tokenizers, opening the second tokenizers only. Weights are the model's to 1e-4; the
 fingerprint is the model's own.
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tamis.encoders.sparse_transformer import SparseTransformer
 
 TABLE = "weights.npy"
+_TOKENS, _NUMBERS = 64, 1 << 25
 
 
 def can_export_sparse(encoder: Any) -> bool:
@@ -55,14 +56,13 @@ def export_sparse_queries(encoder: SparseTransformer, folder: Path) -> None:
         write_array(folder / TABLE, table)
     else:
         device = next(encoder.parameters()).device
-        export_graph(
-            lambda ids, mask: encoder(ids, mask, side="query"), encoder, folder / GRAPH, how.tokenizer.pad, device
-        )
+        export_graph(encoder.query_graph, encoder, folder / GRAPH, how.tokenizer.pad, device)
     card = {
         "dimensions": encoder.dimensions,
         "pad": how.tokenizer.pad,
         "static": table is not None,
         "top": encoder.limits[1].top,
+        "sets": encoder.query_sets,
     }
     write_query_card(encoder.identity, how, folder, card)
     want, have = (one.grade_queries(PROBES) for one in (encoder, ExportedSparseEncoder(folder)))
@@ -86,12 +86,11 @@ class ExportedSparseEncoder(ExportedQueries):
         ModelError: the folder is damaged.
     """
 
-    tokens = 1024  # there is a logit for every token and dimension
-
     def __init__(self, folder: Path, pruning: Pruning | None = None) -> None:
         super().__init__(folder)
         pruning = pruning or Pruning()
         self._pruning = Pruning(pruning.top or self.card["top"], pruning.least)
+        self.tokens = max(_TOKENS, _NUMBERS // self.dimensions)  # there is a number for every token and dimension
         self._table: NDArray[np.float32] | None = None
         if self.card["static"]:
             try:
@@ -101,10 +100,14 @@ class ExportedSparseEncoder(ExportedQueries):
 
     def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> SparseVectors:
         """Encode queries; see `tamis.encoders.base.SparseEncoder`."""
-        return self._pruning(self.grade_queries(texts, tick=tick))
+        found = self._pruning(self.grade_queries(texts, tick=tick))
+        sets = self.card.get("sets")
+        if sets is None:
+            return found
+        return found._replace(values=np.array(sets[1], np.float32)[found.indices // sets[0]])
 
     def grade_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> SparseVectors:
-        """Encode queries without pruning."""
+        """Encode queries without pruning, and before they become sets."""
         if self._table is not None:
             found = table_rows(self._table, bare_inputs(self.format, texts))
             tick(len(texts))

@@ -47,7 +47,7 @@ class SparseTransformer(nn.Module, ABC):
 
     Attributes:
         limits: what the checkpoint itself says that a document and a query keep, whatever the options are.
-        exports_queries: whether `forward` of queries can be written as a graph (`tamis.encoders.exported_sparse`).
+        exports_queries: whether `query_graph` can be written as a graph (`tamis.encoders.exported_sparse`).
     """
 
     exports_queries = False
@@ -107,6 +107,16 @@ class SparseTransformer(nn.Module, ABC):
         weights = self(ids, mask, types, side=side)
         owners, dimensions = (weights != 0).nonzero(as_tuple=True)  # what is not a number is kept, and found out
         return Entries(owners, dimensions, weights[owners, dimensions])
+
+    def query_graph(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Return the weights of queries as `grade_queries` has them, float32 [texts, dimensions], by operators that ONNX has."""
+        weights: torch.Tensor = self(ids, mask, side="query")
+        return weights
+
+    @property
+    def query_sets(self) -> tuple[int, list[float]] | None:
+        """Dimensions of a bucket, and what each bucket's weigh in queries, where queries are sets; here None."""
+        return None
 
     @property
     def query_table(self) -> NDArray[np.float32] | None:

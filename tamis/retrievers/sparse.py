@@ -209,12 +209,16 @@ class SparseFamily(EncodingFamily):
     part_kind: ClassVar[str | None] = "sparse"
 
     @classmethod
+    def exported(cls, part: SparsePart, options: Any) -> Any | None:
+        """Return the part's exported query encoder; None where there is none, or none that does what is asked."""
+        return part.query_encoder(Pruning(options.query_top, options.query_min_weight))
+
+    @classmethod
     def open(cls, source: PartSource, address: Address, options: Any) -> SparseRetriever | SparseScorer:
         """Open the model over the part that it encoded, or over the bare documents."""
         part = find_part(source, address, options, "sparse")
         if part is not None:
-            kept = Pruning(options.query_top, options.query_min_weight)
-            encoder = QueryEncoder(lambda: part.query_encoder(kept) or cls.encoder(address), part.entry)
+            encoder = QueryEncoder(lambda: cls.exported(part, options) or cls.encoder(address), part.entry)
             return SparseRetriever(part, encoder, options)
         model = str(scoped_address(address, cls.Options, "model"))
         encoder = QueryEncoder(lambda: cls.encoder(address), None)
@@ -288,3 +292,8 @@ class Uhd(SparseFamily):
 
     summary: ClassVar[str] = "UHD: sets of winning dimensions of very wide layers, without weights"
     Options: ClassVar[type[Any]] = _UhdOptions
+
+    @classmethod
+    def exported(cls, part: SparsePart, options: Any) -> Any | None:
+        """See `SparseFamily`; other winners than the model's need the model."""
+        return super().exported(part, options) if options.query_winners is None else None

@@ -113,6 +113,45 @@ def test_unicoil_adds_up_what_stands_several_times(tmp_path: Path, tiny: Save) -
     assert have.any()
 
 
+@pytest.mark.parametrize("options", ["", "?binary=false", "?special_tokens=masked", "?winners=3"])
+def test_uhd_has_the_same_winners(tmp_path: Path, tiny: Save, options: str) -> None:
+    from tamis.encoders import uhd
+
+    folder = tmp_path / "uhd"
+    recipe = uhd.Recipe(layers=(1, -1), dimensions=200, winners=7, weights=(1.0, 0.5), shared=False)
+    uhd.create(tiny(tmp_path / "bert"), recipe, seed=3, device="cpu").save(folder)
+    model = open_encoder(f"uhd:{folder}{options}")
+    export_sparse_queries(model, tmp_path / "query")
+    exported = ExportedSparseEncoder(tmp_path / "query")
+    want, have = model.encode_queries(TEXTS), exported.encode_queries(TEXTS)
+    assert have.offsets.tolist() == want.offsets.tolist()
+    assert have.indices.tolist() == want.indices.tolist()
+    np.testing.assert_allclose(have.values, want.values, atol=1e-4)
+    assert len(want.indices) > 50
+    pruned = ExportedSparseEncoder(tmp_path / "query", Pruning(4)).encode_queries(TEXTS)
+    fewer = open_encoder(f"uhd:{folder}{options}{'&' if options else '?'}query_top=4").encode_queries(TEXTS)
+    assert pruned.indices.tolist() == fewer.indices.tolist()  # by the real values, before they are gone
+    assert pruned.values.tolist() == pytest.approx(fewer.values.tolist(), abs=1e-4)
+    assert not can_export_sparse(open_encoder(f"uhd:{folder}?query_winners=2"))
+
+
+def test_equal_values_are_won_by_the_lower_dimension_in_the_graph_too(tmp_path: Path, tiny: Save) -> None:
+    import torch
+
+    from tamis.encoders import uhd
+
+    folder = tmp_path / "uhd"
+    encoder = uhd.create(tiny(tmp_path / "bert"), uhd.Recipe(dimensions=40, winners=7), seed=3, device="cpu")
+    with torch.no_grad():
+        head = encoder.heads["document"][0]
+        head.weight.zero_()
+        head.bias.fill_(0.25)
+        head.bias[5] = 1.0
+    encoder.save(folder)
+    export_sparse_queries(open_encoder(f"uhd:{folder}"), tmp_path / "query")
+    assert ExportedSparseEncoder(tmp_path / "query").encode_queries(["a"]).indices.tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("options", ["", "?query_weights=idf.json"])
 def test_it_loads_neither_torch_nor_transformers(tmp_path: Path, mlm: Path, options: str) -> None:
     export_sparse_queries(open_encoder(f"splade:{mlm}{options}"), tmp_path / "query")

@@ -15,6 +15,7 @@ import pytest
 import tamis
 from tamis.encoders.base import Passage, SparseVectors
 from tamis.encoders.registry import open_encoder
+from tamis.encoders.sparse_rows import Pruning
 from tamis.errors import UsageError
 
 DOCUMENTS = [
@@ -136,11 +137,16 @@ def test_uhd_counts_shared_winners(tmp_path: Path) -> None:
         part = index.part("sparse")
         assert part.levels.binary  # a set needs no option to be kept as one
         assert not list(part.folder.rglob("codes.npy"))
+        assert part.query_encoder(Pruning()) is not None
         ranking = index.rank(QUERIES, 100, pipeline=address)
         for query, scores in scores_of(address).items():
             found = [(hit.id, hit.score) for hit in ranking[query]]
             wanted = [(key, value) for key, value in scores.items() if value > 0]
             assert sorted(found) == sorted(wanted)
+        few = index.rank(QUERIES, 100, pipeline=f"{address}?query_winners=1")  # which no exported encoder knows
+        own = open_encoder(f"{address}?query_winners=1").encode_queries([QUERIES["1"]]).indices.tolist()
+        held = part.row(0)[0].tolist()
+        assert {hit.id: hit.score for hit in few["1"]}.get("sieve", 0) == len(set(own) & set(held))
         explained = index.explain(QUERIES["1"], "sieve", pipeline=address).stages[-1].evidence.children
         shared = set(open_encoder(address).encode_queries([QUERIES["1"]]).indices.tolist())
         shared &= set(part.row(0)[0].tolist())
@@ -204,3 +210,21 @@ def test_a_fresh_process_searches_without_the_model(tmp_path: Path, splade: Path
     assert {hit["id"]: hit["score"] for hit in hits} == pytest.approx(
         {hit["id"]: scores[hit["id"]] for hit in hits}, rel=1e-3
     )
+
+
+def test_what_cannot_be_exported_is_stated_and_searched_by_the_model(
+    tmp_path: Path, splade: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(torch.onnx, "export", refuse)
+    address = f"splade:{splade}"
+    with build(tmp_path / "index", f"{address}?bits=16") as index:
+        assert "no such operator" in index.manifest.parts["sparse"]["facts"]["not_exported"]
+        assert index.part("sparse").query_encoder(Pruning()) is None
+        found = {hit.id: hit.score for hit in index.rank(QUERIES, 100, pipeline=address)["1"]}
+        assert found == pytest.approx({k: v for k, v in scores_of(address)["1"].items() if v > 0}, rel=1e-3)
+        assert index.verify().ok
