@@ -22,6 +22,7 @@ def export_vectors(
             "--factor", help="Weights times this, rounded; 256/5 as for SPLADE if they are not whole already."
         ),
     ] = None,
+    rounding: Annotated[str, typer.Option("--rounding", help="half-up, half-even, or down.")] = "half-up",
     force: ForceOption = False,
 ) -> None:
     """Write a sparse part as a collection of JSON vectors that Anserini indexes.
@@ -39,7 +40,7 @@ def export_vectors(
             raise UsageError(
                 f"part {name!r} is of kind {part.kind!r}: only sparse parts are vectors of weighted tokens"
             )
-        session.metrics.update(export(part, output, factor=factor, overwrite=force))
+        session.metrics.update(export(part, output, factor=factor, rounding=rounding, overwrite=force))
     session.artifacts["vectors"] = str(output)
     lost = f", {session.metrics['lost']:,} too small to count" if session.metrics["lost"] else ""
     session.note(f"{output}: {session.metrics['rows']:,} rows, {session.metrics['weights']:,} weights{lost}")

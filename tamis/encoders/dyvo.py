@@ -1,7 +1,8 @@
 """``dyvo``: word pieces and entities in one sparse space (DyVo; Nguyen et al., EMNLP 2024).
 
 The words of a document weigh max over tokens of log(1 + relu(logit)), by a masked language model; those of a query log(1 +
-relu(w · h + b)), summed where a word piece stands several times, without expansion. [CLS] and [SEP] have no part in either.
+relu(w · h + b)), summed where a word piece stands several times, without expansion. [CLS] and [SEP] have no part in either. The
+words of a query may instead be its keywords, chosen by a classifier over a transformer of their own (`tamis.encoders.keywords`).
 
 The entities are the candidates that somebody proposes for a text: a linker, a retriever or a language model, as a function
 (`Candidates`). A candidate's embedding E, of a frozen table and projected where its width is not the transformer's, meets the
@@ -10,9 +11,11 @@ last state h of every token:
     paper      λ · max over tokens of log(1 + relu(E · h))
     released   max over tokens of log(1 + relu(λ · E · h)), as the authors' code has it
 
-with a trained λ for each side, 0.05 at first. All tokens of the text are in that maximum, [CLS] and [SEP] too
-(``special_tokens=masked`` leaves them out). The released code takes padding into it as well, so that its weights depend on what
-runs together; that is not done here.
+with a trained λ for each side, 0.05 at first. The released code has more beside the paper, each an entry of the recipe: a bias b
+of entities (λ · E · h + b, or E · h + b in the paper's form), other functions than log(1 + relu(x)) (``activation``: log(1 +
+softplus(x)), the sigmoid, or none, of which an index keeps what is above 0), and [CLS] alone in place of the maximum
+(``states=cls``). All tokens of the text are in that maximum, [CLS] and [SEP] too (``special_tokens=masked`` leaves them out). The
+released code takes padding into it as well, so that its weights depend on what runs together; that is not done here.
 
 Entity i of the table is dimension `words` + i. Entities may be added to a model, and to an index, later: no other weight changes.
 
@@ -20,14 +23,16 @@ A checkpoint is a folder:
 
     tamis.json                               family, and the recipe
     config.json, tokenizer.json              of the transformer
+    query.json                               configuration of the query's transformer, where it is another
     document.safetensors, query.safetensors  weights by the released code's names: model.*, ent_weight, and where they are needed
-                                             linear.* (words without expansion), entity_proj.*
+                                             linear.* (words without expansion), entity_proj.*, entity_bias, net.* (keywords);
+                                             what else a released file has (tok_weight, scale) is not used, as it is not there
     entities/                                see `tamis.encoders.sparse_entities`
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,9 +43,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tamis.encoders.base import ModelIdentity, Passage, SparseVectors, Tick, no_tick
-from tamis.encoders.batching import Numerics
+from tamis.encoders.base import ModelIdentity, Passage
+from tamis.encoders.batching import Inputs, Numerics
 from tamis.encoders.checkpoints import fill, find_checkpoint, load_transformer
+from tamis.encoders.keywords import chooser, keyword_net
 from tamis.encoders.options import SPECIAL_TOKENS, VARIANTS, DyvoOptions
 from tamis.encoders.sparse_card import read_card, write_card, write_weights
 from tamis.encoders.sparse_entities import FOLDER, Entities
@@ -61,8 +67,12 @@ from tamis.errors import DataError, ModelError, UsageError
 from tamis.families import Address
 
 VERSION = 1
-HEADS = ("mlm", "mlp")
+HEADS = ("mlm", "mlp", "keywords")
+ACTIVATIONS = ("relu", "softplus", "sigmoid", "none")
+STATES = ("tokens", "cls")
+_LATER = ("activation", "states", "entity_bias", "keywords", "stop")
 SCALE = 0.05
+QUERY_CONFIG = "query.json"
 SIDES = ("document", "query")
 
 
@@ -85,11 +95,16 @@ class Recipe:
 
     Attributes:
         document: how a document's words are weighed: ``mlm``, or ``mlp`` without expansion.
-        query: the same of a query.
+        query: the same of a query; or ``keywords``.
         variant: ``paper`` or ``released``: where the scale of entities stands.
         special_tokens: ``pooled`` or ``masked``, in the maximum of entities.
         max_length: tokens that are read of a document.
         query_length: tokens that are read of a query.
+        activation: of entities, one of `ACTIVATIONS`.
+        states: ``tokens`` or ``cls``: what entities meet.
+        entity_bias: whether entities have a trained bias.
+        keywords: how many keywords a query has.
+        stop: word pieces that are no keywords.
 
     Raises:
         UsageError: a value is none of these.
@@ -101,10 +116,19 @@ class Recipe:
     special_tokens: str = "pooled"
     max_length: int | None = None
     query_length: int | None = None
+    activation: str = "relu"
+    states: str = "tokens"
+    entity_bias: bool = False
+    keywords: int = 32
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.keywords < 1:
+            raise UsageError(f"keywords={self.keywords}: at least 1")
         for name, value, known in (
-            ("document", self.document, HEADS),
+            ("document", self.document, HEADS[:2]),
+            ("activation", self.activation, ACTIVATIONS),
+            ("states", self.states, STATES),
             ("query", self.query, HEADS),
             ("variant", self.variant, VARIANTS),
             ("special_tokens", self.special_tokens, SPECIAL_TOKENS),
@@ -119,6 +143,8 @@ def entity_weights(
     scale: torch.Tensor,
     kept: torch.Tensor | None,
     variant: str,
+    activation: str = "relu",
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the weights of candidate entities.
 
@@ -128,31 +154,49 @@ def entity_weights(
         scale: the trained factor.
         kept: bool [texts, tokens], which tokens are pooled; None: all.
         variant: ``paper`` or ``released``.
+        activation: one of `ACTIVATIONS`.
+        bias: that is added before it; None: none.
 
     Returns:
-        float32 [texts, candidates].
+        float32 [texts, candidates], not below 0.
     """
     logits = (states @ embeddings.transpose(1, 2)).float()
-    if variant == "released":
-        return pool_logits(logits * scale, kept, "max")
-    return scale * pool_logits(logits, kept, "max")
+    logits = logits * scale if variant == "released" else logits
+    logits = logits if bias is None else logits + bias
+    if activation == "relu":
+        weights = pool_logits(logits, kept, "max")
+    else:  # none of them ever falls: the largest logit has the largest weight
+        if kept is not None:
+            logits = logits.masked_fill(~kept.unsqueeze(-1), -torch.inf)
+        weights = _ACTIVATE[activation](logits.amax(1))
+    return weights if variant == "released" else scale * weights
+
+
+_ACTIVATE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "softplus": lambda values: nn.functional.softplus(values).log1p(),
+    "sigmoid": torch.sigmoid,
+    "none": torch.relu,
+}
 
 
 class DyvoSide(nn.Module):
     """The encoder of documents or of queries; parameters are named as the released code names them.
 
     Args:
-        model: a masked language model (``mlm``) or a bare transformer (``mlp``).
+        model: a masked language model (``mlm``) or a bare transformer (``mlp``, ``keywords``).
         head: which of them.
         width: of the entities' embeddings.
+        bias: whether entities have a bias.
     """
 
-    def __init__(self, model: nn.Module, head: str, width: int) -> None:
+    def __init__(self, model: nn.Module, head: str, width: int, *, bias: bool = False) -> None:
         super().__init__()
         self.model, self.head = model, head
         hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.ent_weight = nn.Parameter(torch.tensor(SCALE))
+        self.entity_bias = nn.Parameter(torch.tensor(0.0)) if bias else None
         self.linear = nn.Linear(hidden, 1) if head == "mlp" else None
+        self.net = keyword_net(hidden) if head == "keywords" else None
         self.entity_proj = nn.Linear(width, hidden) if width != hidden else None
 
     @property
@@ -164,10 +208,16 @@ class DyvoSide(nn.Module):
     def states(self, ids: torch.Tensor, mask: torch.Tensor | None, types: torch.Tensor | None) -> tuple[Any, Any]:
         """Return the last states, and the logits of a masked language model."""
         given = {} if types is None else {"token_type_ids": types}
-        if self.head == "mlp":
+        if self.head != "mlm":
             return self.model(input_ids=ids, attention_mask=mask, **given).last_hidden_state, None
         found = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True, **given)
         return found.hidden_states[-1], found.logits
+
+    def keyword_logits(self, states: torch.Tensor) -> torch.Tensor:
+        """Return float32 [texts, tokens], whether each token is a keyword, as a binary cross entropy is trained to say."""
+        assert self.net is not None  # noqa: S101 - the head is keywords
+        logits: torch.Tensor = self.net(states).squeeze(-1).float()
+        return logits
 
     def word_weights(
         self, ids: torch.Tensor, states: torch.Tensor, logits: torch.Tensor | None, kept: torch.Tensor | None, how: str
@@ -175,7 +225,7 @@ class DyvoSide(nn.Module):
         """Return float32 [texts, words]; word pieces that stand several times are pooled by `how`, ``sum`` or ``amax``."""
         if logits is not None:
             return pool_logits(logits, kept, "max")
-        assert self.linear is not None  # noqa: S101 - without logits there is a linear layer
+        assert self.linear is not None  # noqa: S101 - without logits, and no keywords, there is a linear layer
         weights = saturate(self.linear(states).squeeze(-1))
         weights = weights if kept is None else weights * kept
         found = torch.zeros(len(ids), self.words, device=ids.device)
@@ -207,7 +257,7 @@ class Dyvo(SparseTransformer):
         recipe: Recipe,
         pruning: tuple[Pruning, Pruning] = (Pruning(), Pruning()),
     ) -> None:
-        if document.words != query.words:
+        if document.words != query.words and not (query.head == "keywords" and query.words > document.words):
             raise ModelError(f"{identity.address}: {document.words} word pieces of documents, {query.words} of queries")
         config: Any = document.model.config
         formats = (
@@ -218,6 +268,7 @@ class Dyvo(SparseTransformer):
         self.document, self.query, self.words = document, query, document.words
         self.entities, self.recipe = entities, recipe
         self._candidates: dict[str, Candidates | None] = dict.fromkeys(SIDES)
+        self._chooser = chooser(tokenizer, recipe.keywords, recipe.stop) if query.head == "keywords" else None
         self.register_buffer("special", torch.tensor(special_ids(tokenizer)), persistent=False)
 
     def link(self, documents: Candidates | None, queries: Candidates | None) -> None:
@@ -263,15 +314,23 @@ class Dyvo(SparseTransformer):
         encoder = self.query if side == "query" else self.document
         special: Any = self.special
         states, logits = encoder.states(ids, mask, types)
-        how = "sum" if side == "query" else "amax"
-        words = encoder.word_weights(ids, states, logits, pooled_tokens(ids, mask, special), how)
+        kept = pooled_tokens(ids, mask, special)
+        if side == "query" and self._chooser is not None:
+            words = self._chooser.weights(ids, encoder.keyword_logits(states), kept, self.words)
+        else:
+            words = encoder.word_weights(ids, states, logits, kept, "sum" if side == "query" else "amax")
         if candidates is None or not candidates.shape[1]:
             return words
         embeddings = self.entities.embeddings(candidates.cpu()).to(states.device)
         if encoder.entity_proj is not None:
             embeddings = encoder.entity_proj(embeddings)
-        kept = pooled_tokens(ids, mask, special if self.recipe.special_tokens == "masked" else None)
-        weights = entity_weights(states, embeddings, encoder.ent_weight, kept, self.recipe.variant)
+        recipe = self.recipe
+        if recipe.states == "cls":
+            states, kept = states[:, :1], None
+        else:
+            kept = pooled_tokens(ids, mask, special if recipe.special_tokens == "masked" else None)
+        scale, bias = encoder.ent_weight, encoder.entity_bias
+        weights = entity_weights(states, embeddings, scale, kept, recipe.variant, recipe.activation, bias)
         return torch.cat([words, weights * (candidates >= 0).to(states.device)], 1)
 
     def entries(
@@ -305,19 +364,21 @@ class Dyvo(SparseTransformer):
         dimensions[entity] = self.words + rows.to(ids.device)[owners[entity], columns[entity] - self.words]
         return Entries(owners, dimensions, values)
 
-    def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> SparseVectors:
-        """Encode documents; see `SparseEncoder`.
+    def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
+        """Return documents as the model reads them; marks that only a query's vocabulary has are unknown words there."""
+        inputs = super().document_inputs(passages)
+        if self._chooser is None or self.query.words == self.words:
+            return inputs
+        unknown = self.formats[0].tokenizer.id_of("[UNK]")
+        return replace(inputs, ids=[[i if i < self.words else unknown for i in own] for own in inputs.ids])
+
+    def entries_of(self, side: str, texts: Sequence[str]) -> Callable[..., Entries]:
+        """Return what finds words and entities of these texts.
 
         Raises:
             DataError: there are not candidates for each.
         """
-        rows = self._rows("document", [passage.joined for passage in passages])
-        return self._encode(self.document_inputs(passages), "document", tick, partial(self.entries, candidates=rows))
-
-    def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> SparseVectors:
-        """Encode queries; errors as in `encode_passages`."""
-        rows = self._rows("query", texts)
-        return self._encode(self.query_inputs(texts), "query", tick, partial(self.entries, candidates=rows))
+        return partial(self.entries, candidates=self._rows(side, texts))
 
     def _rows(self, side: str, texts: Sequence[str]) -> list[list[int]] | None:
         propose = self._candidates[side]
@@ -382,6 +443,9 @@ class Dyvo(SparseTransformer):
         folder.mkdir(parents=True, exist_ok=True)
         config: Any = self.document.model.config
         config.save_pretrained(folder)
+        other: Any = self.query.model.config
+        if other.to_diff_dict() != config.to_diff_dict():
+            other.to_json_file(folder / QUERY_CONFIG)
         self.formats[0].tokenizer.raw.save(str(folder / "tokenizer.json"))
         for side in SIDES:
             write_weights(getattr(self, side), folder / f"{side}.safetensors")
@@ -389,13 +453,17 @@ class Dyvo(SparseTransformer):
         write_card(folder, "dyvo", self.recipe)
 
 
-def create(folder: Path, recipe: Recipe, entities: Entities, *, seed: int = 0, device: str = "auto") -> Dyvo:
+def create(
+    folder: Path, recipe: Recipe, entities: Entities, *, query: Path | None = None, seed: int = 0, device: str = "auto"
+) -> Dyvo:
     """Return an untrained DyVo model over a masked language model.
 
     Args:
         folder: of the masked language model's checkpoint.
         recipe: of the model.
         entities: the table.
+        query: of the query's transformer, where it is another (ELECTRA's, for keywords); it has the same word pieces, to which
+            some may have been added, and its tokenizer is that of both.
         seed: of the layers that the checkpoint has not.
         device: where it is.
 
@@ -405,16 +473,17 @@ def create(folder: Path, recipe: Recipe, entities: Entities, *, seed: int = 0, d
     numerics = Numerics.of(device, "float32")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        document, query = (
+        document, asked = (
             DyvoSide(
-                load_transformer(folder, unused=(), auto="AutoModelForMaskedLM") if head == "mlm" else _bare(folder),
+                load_transformer(home, unused=(), auto="AutoModelForMaskedLM") if head == "mlm" else _bare(home),
                 head,
                 entities.width,
+                bias=recipe.entity_bias,
             )
-            for head in (recipe.document, recipe.query)
+            for home, head in ((folder, recipe.document), (query or folder, recipe.query))
         )
-    identity = ModelIdentity(f"dyvo:{folder}")
-    return Dyvo(identity, numerics, document, query, Tokenizer(folder), entities, recipe).to(numerics.device).eval()
+    identity, tokenizer = ModelIdentity(f"dyvo:{folder}"), Tokenizer(query or folder)
+    return Dyvo(identity, numerics, document, asked, tokenizer, entities, recipe).to(numerics.device).eval()
 
 
 def load(address: Address, options: DyvoOptions) -> Dyvo:
@@ -431,14 +500,21 @@ def load(address: Address, options: DyvoOptions) -> Dyvo:
     given = {name: getattr(options, name) for name in ("variant", "max_length", "query_length", "special_tokens")}
     recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
     numerics, entities = Numerics.of(options.device, options.dtype), Entities.load(folder)
-    document, query = (_read_side(folder, side, getattr(recipe, side), entities.width) for side in SIDES)
-    identity = make_identity(address, {"model": folder}, options, VERSION, recipe=asdict(recipe), candidates=None)
+    document, query = (_read_side(folder, side, recipe, entities.width) for side in SIDES)
+    identity = make_identity(address, {"model": folder}, options, VERSION, recipe=_stated(recipe), candidates=None)
     later = {
         name for name in identity.files if name.startswith(f"{FOLDER}/") and not name.startswith(f"{FOLDER}/0000.")
     }
     identity = replace(identity, files={name: value for name, value in identity.files.items() if name not in later})
     encoder = Dyvo(identity, numerics, document, query, Tokenizer(folder), entities, recipe, Pruning.of(options))
     return encoder.to(numerics.device).eval()
+
+
+def _stated(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe for an identity: what came to recipes later counts where it is not as it always was."""
+    usual = Recipe()
+    values = asdict(recipe)
+    return {name: value for name, value in values.items() if name not in _LATER or value != getattr(usual, name)}
 
 
 def _bare(folder: Path) -> nn.Module:
@@ -448,15 +524,16 @@ def _bare(folder: Path) -> nn.Module:
     return model
 
 
-def _read_side(folder: Path, side: str, head: str, width: int) -> DyvoSide:
+def _read_side(folder: Path, side: str, recipe: Recipe, width: int) -> DyvoSide:
     """Read the encoder of one side."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
-    path = folder / f"{side}.safetensors"
+    path, head = folder / f"{side}.safetensors", str(getattr(recipe, side))
+    own = folder / QUERY_CONFIG
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(own if side == "query" and own.is_file() else folder)
         kind: Any = AutoModelForMaskedLM if head == "mlm" else AutoModel
         model = kind.from_config(config)
         state = load_file(path)
@@ -466,7 +543,7 @@ def _read_side(folder: Path, side: str, head: str, width: int) -> DyvoSide:
         model.pooler = None
     if hasattr(model, "tie_weights"):
         model.tie_weights()
-    found = DyvoSide(model, head, width)
+    found = DyvoSide(model, head, width, bias=recipe.entity_bias)
     places = dict[int, list[str]]()
     for name, value in found.state_dict().items():
         places.setdefault(value.data_ptr(), []).append(name)

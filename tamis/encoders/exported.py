@@ -1,23 +1,26 @@
 """A query encoder in ONNX, for searches that should not wait for torch.
 
     query.onnx       ids and mask of a padded batch → vectors
+    query.weights    what the graph reads, where it is large: mapped, not parsed, which takes most of the time off a cold search
     tokenizer.json   the checkpoint's
     query.json       identity, dimensions, similarity, and how a query is written (`tamis.encoders.text.TextFormat`)
 
 Opening it imports onnxruntime and tokenizers only. Its vectors are the model's to 1e-4; its fingerprint is the model's own.
+Queries of sparse models are `tamis.encoders.exported_sparse`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tamis.encoders.base import DenseVectors, ModelIdentity, Similarity, Tick, no_tick
-from tamis.encoders.batching import batches_of, require_finite
+from tamis.encoders.batching import Inputs, batches_of, require_finite
 from tamis.encoders.checkpoints import read_json
 from tamis.encoders.text import TextFormat, Tokenizer
 from tamis.errors import ModelError
@@ -26,10 +29,11 @@ from tamis.files import atomic_write, write_json
 if TYPE_CHECKING:
     from tamis.encoders.transformer import DenseTransformer
 
-GRAPH, TOKENIZER, CARD = "query.onnx", "tokenizer.json", "query.json"
+GRAPH, WEIGHTS, TOKENIZER, CARD = "query.onnx", "query.weights", "tokenizer.json", "query.json"
 TOLERANCE = 1e-4
-_TOKENS = 4096
-_PROBES = (
+_SMALL = 1024
+"""Bytes of a weight below which it stays in the graph."""
+PROBES = (
     "what is a drum sieve",
     "a",
     "how do cooks pass a purée of potatoes through a finer and finer sieve, and why?",
@@ -47,30 +51,51 @@ def export_query_encoder(encoder: DenseTransformer, folder: Path) -> None:
     Raises:
         ModelError: the model cannot be exported, or computes something else then.
     """
-    import shutil
-
     how = encoder.query_format
     assert how is not None  # noqa: S101 - the caller asked `can_export`
     folder.mkdir(parents=True, exist_ok=True)
-    _export_graph(encoder, folder / GRAPH)
+    device = next(encoder.parameters()).device
+    export_graph(lambda ids, mask: encoder(ids, mask, side="query"), encoder, folder / GRAPH, encoder.pad, device)
+    card = {"dimensions": encoder.dimensions, "similarity": encoder.similarity, "pad": how.tokenizer.pad}
+    write_query_card(encoder.identity, how, folder, card)
+    want = encoder.encode_queries(PROBES).vectors
+    have = ExportedEncoder(folder).encode_queries(PROBES).vectors
+    check_export(encoder, want, have)
+
+
+def write_query_card(identity: ModelIdentity, how: TextFormat, folder: Path, card: Mapping[str, Any]) -> None:
+    """Write the tokenizer and the card of an exported encoder: `card` with identity and format."""
+    import shutil
+
     with atomic_write(folder / TOKENIZER) as handle, how.tokenizer.source(folder).open("rb") as source:
         shutil.copyfileobj(source, handle)
-    card = {
-        "identity": encoder.identity.to_json(),
-        "dimensions": encoder.dimensions,
-        "similarity": encoder.similarity,
-        "pad": how.tokenizer.pad,
-        "format": how.to_json(),
-    }
-    write_json(folder / CARD, card)
-    want = encoder.encode_queries(_PROBES).vectors
-    have = ExportedEncoder(folder).encode_queries(_PROBES).vectors
-    scale = float(np.abs(want).max())
-    if float(np.abs(have - want).max()) > TOLERANCE * max(scale, 1.0) and encoder.numerics.dtype == "float32":
+    write_json(folder / CARD, {"identity": identity.to_json(), **card, "format": how.to_json()})
+
+
+def check_export(encoder: Any, want: NDArray[np.float32], have: NDArray[np.float32]) -> None:
+    """Check what an exported encoder computed against the model's own.
+
+    Raises:
+        ModelError: they differ by more than `TOLERANCE` times the largest number, or times 1, though both are in float32.
+    """
+    allowed = TOLERANCE * max(float(np.abs(want).max(initial=0)), 1.0)
+    if float(np.abs(have - want).max(initial=0)) > allowed and encoder.numerics.dtype == "float32":
         raise ModelError(f"{encoder.identity.address}: the exported query encoder differs from the model")
 
 
-def _export_graph(encoder: DenseTransformer, path: Path) -> None:
+def export_graph(compute: Callable[..., Any], owner: Any, path: Path, pad: int, device: Any) -> None:
+    """Write what `compute` makes of a padded batch as a graph, and its weights beside it.
+
+    Args:
+        compute: (ids, mask) → a tensor of [texts, …].
+        owner: the module whose weights it uses.
+        path: of the graph; `WEIGHTS` is written next to it.
+        pad: the padding token's id.
+        device: where the weights are.
+
+    Raises:
+        ModelError: an operator has no counterpart in ONNX.
+    """
     import warnings
 
     import torch
@@ -78,16 +103,16 @@ def _export_graph(encoder: DenseTransformer, path: Path) -> None:
     class Query(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.encoder = encoder
+            self.owner = owner
 
         def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            vectors: torch.Tensor = self.encoder(ids, mask, side="query")
+            vectors: torch.Tensor = compute(ids, mask)
             return vectors
 
-    device = next(encoder.parameters()).device
-    ids = torch.full((2, 8), encoder.pad, dtype=torch.int64, device=device)
+    ids = torch.full((2, 8), pad, dtype=torch.int64, device=device)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
+    whole = path.with_suffix(".whole")
     dynamic = {"ids": {0: "texts", 1: "tokens"}, "mask": {0: "texts", 1: "tokens"}, "vectors": {0: "texts"}}
     try:
         with warnings.catch_warnings(), torch.inference_mode():
@@ -95,22 +120,48 @@ def _export_graph(encoder: DenseTransformer, path: Path) -> None:
             torch.onnx.export(
                 Query().eval(),
                 (ids, mask),
-                str(path),
+                str(whole),
                 input_names=["ids", "mask"],
                 output_names=["vectors"],
                 dynamic_axes=dynamic,
                 dynamo=False,  # the newer exporter needs onnxscript, which nothing else here does
             )
     except Exception as error:  # any operator may be one that ONNX lacks
-        raise ModelError(f"{encoder.identity.address} cannot be exported to ONNX: {error}") from error
+        raise ModelError(f"{owner.identity.address} cannot be exported to ONNX: {error}") from error
+    _part_weights(whole, path)
+    whole.unlink()
 
 
-class ExportedEncoder:
-    """Encodes queries as the model in `folder` would.
+def _part_weights(whole: Path, path: Path) -> None:
+    """Write a graph anew, simplified as it may be on any processor, and its weights in a file that can be mapped."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    for name, value in (("file_name", WEIGHTS), ("min_size_in_bytes", str(_SMALL))):
+        options.add_session_config_entry(f"session.optimized_model_external_initializers_{name}", value)
+    try:
+        onnxruntime.InferenceSession(str(whole), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library's errors share no base
+        raise ModelError(f"{whole} cannot be opened: {error}") from error
+
+
+class ExportedQueries:
+    """What every exported encoder shares: its card, its tokenizer, and its graph, opened when the first query comes.
+
+    Args:
+        folder: where it is.
+
+    Attributes:
+        tokens: of a batch.
 
     Raises:
         ModelError: the folder is damaged.
     """
+
+    tokens = 4096
 
     def __init__(self, folder: Path) -> None:
         card = read_json(folder / CARD)
@@ -119,33 +170,47 @@ class ExportedEncoder:
         known = card["identity"]
         self.identity = ModelIdentity(known["address"], known["files"], known["settings"])
         self.dimensions = int(card["dimensions"])
-        self.similarity: Similarity = card["similarity"]
-        self._folder, self._format = folder, TextFormat(Tokenizer(folder), **card["format"])
-        self._pad = int(card["pad"])
+        self.folder, self.format, self.card = folder, TextFormat(Tokenizer(folder), **card["format"]), card
         self._session: Any = None
         self._lock = threading.Lock()
 
-    def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> DenseVectors:
-        """Encode queries; see `tamis.encoders.base.DenseEncoder`."""
-        inputs = self._format.inputs(texts)
-        vectors = np.empty((len(texts), self.dimensions), np.float32)
-        lengths = np.array([len(ids) for ids in inputs.ids], np.int64)
-        for places in batches_of(lengths, _TOKENS):
+    def run(self, inputs: Inputs, tick: Tick) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield the places of texts, and what the graph makes of them, batch by batch."""
+        lengths, pad = np.array([len(ids) for ids in inputs.ids], np.int64), int(self.card["pad"])
+        for places in batches_of(lengths, self.tokens):
             width = int(lengths[places].max())
-            ids = np.full((len(places), width), self._pad, np.int64)
+            ids = np.full((len(places), width), pad, np.int64)
             for row, place in enumerate(places.tolist()):
                 ids[row, : lengths[place]] = inputs.ids[place]
             mask = (np.arange(width) < lengths[places][:, None]).astype(np.int64)
-            vectors[places] = self._run(ids, mask)
+            yield places, self._compute(ids, mask)
             tick(len(places))
-        require_finite(self.identity.address, vectors)
-        return DenseVectors(vectors, inputs.truncated)
 
-    def _run(self, ids: Any, mask: Any) -> Any:
+    def _compute(self, ids: Any, mask: Any) -> Any:
         with self._lock:
             if self._session is None:
-                self._session = _open_session(self._folder / GRAPH)
-        return self._session.run(None, {"ids": ids, "mask": mask})[0]
+                self._session = _open_session(self.folder / GRAPH)
+        try:
+            return self._session.run(None, {"ids": ids, "mask": mask})[0]
+        except Exception as error:  # the library's errors share no base
+            raise ModelError(f"{self.folder / GRAPH} cannot be run: {error}") from error
+
+
+class ExportedEncoder(ExportedQueries):
+    """Encodes queries as the dense model in `folder` would."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.similarity: Similarity = self.card["similarity"]
+
+    def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> DenseVectors:
+        """Encode queries; see `tamis.encoders.base.DenseEncoder`."""
+        inputs = self.format.inputs(texts)
+        vectors = np.empty((len(texts), self.dimensions), np.float32)
+        for places, found in self.run(inputs, tick):
+            vectors[places] = found
+        require_finite(self.identity.address, vectors)
+        return DenseVectors(vectors, inputs.truncated)
 
 
 def _open_session(path: Path) -> Any:

@@ -3,6 +3,8 @@
 ``impacts:PATH`` is a file of JSON lines, or a folder of such files, plain or gzipped, as Anserini reads them:
 ``{"id": …, "vector": {"token": weight, …}}``. A query is given as tokens between white space, each as often as it weighs (what
 Anserini's pre-tokenised topics are), or as weighted terms (`tamis.Queries` with `terms`).
+
+Weights stay as they are, or become whole by a rule (``rounding``, ``factor``): Anserini's loader cuts fractions off.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 
 from tamis.encoders.base import ModelIdentity, Passage, SparseVectors, Tick, no_tick
 from tamis.encoders.options import ImpactsOptions
+from tamis.encoders.whole_weights import whole_weights
 from tamis.errors import DataError, MissingResourceError, UsageError
 from tamis.families import Address
 from tamis.files import sha256_file
@@ -100,7 +103,10 @@ def load(address: Address, options: ImpactsOptions) -> ImpactFile:
     Raises:
         MissingResourceError: nothing is there.
         DataError: a line is malformed, or an id occurs twice.
+        UsageError: a factor without a rounding.
     """
+    if options.rounding is None and options.factor != 1:
+        raise UsageError(f"factor={options.factor:g} is for weights that are made whole: give rounding= too")
     path = Path(address.id)
     files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.name.endswith(SUFFIXES))
     if not files:
@@ -111,6 +117,9 @@ def load(address: Address, options: ImpactsOptions) -> ImpactFile:
     dims, weights = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
     for name, vector in read_vectors(files):
         held = {token: weight for token, weight in vector.items() if weight > 0}
+        if options.rounding is not None:
+            made = whole_weights(np.array(list(held.values())), options.factor, options.rounding).tolist()
+            held = {token: weight for token, weight in zip(held, made, strict=True) if weight > 0}
         dims.append(np.array([known.setdefault(token, len(known)) for token in held], np.int32))
         weights.append(np.array(list(held.values()), np.float32))
         ids.append(name)
@@ -123,5 +132,8 @@ def load(address: Address, options: ImpactsOptions) -> ImpactFile:
     offsets = np.array(ends, np.int64)
     indices, values = place[np.concatenate(dims)], np.concatenate(weights)
     order = np.lexsort((indices, np.repeat(np.arange(len(ids)), np.diff(offsets))))
-    identity = ModelIdentity(str(address), {f.name: sha256_file(f) for f in files}, {"family": "impacts"})
+    settings: dict[str, Any] = {"family": "impacts"}
+    if options.rounding is not None:
+        settings |= {"rounding": options.rounding, "factor": options.factor}
+    identity = ModelIdentity(str(address), {f.name: sha256_file(f) for f in files}, settings)
     return ImpactFile(identity, ids, SparseVectors(offsets, indices[order], values[order], 0), tokens)

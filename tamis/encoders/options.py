@@ -68,7 +68,15 @@ class ColbertOptions(LengthOptions):
 
 @dataclass(frozen=True)
 class ImpactsOptions:
-    """Options of ``impacts``: none."""
+    """Options of ``impacts``; by default weights stay as they are in the file."""
+
+    factor: float = option(1.0, "what weights are multiplied by before they are made whole", scope="model", gt=0)
+    rounding: str | None = option(
+        None,
+        "make weights whole: down, as Anserini's loader does, half-up or half-even",
+        scope="model",
+        choices=("half-up", "half-even", "down"),
+    )
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,13 @@ class SparseTransformer(nn.Module, ABC):
         dimensions: of the space.
         formats: how documents and queries are written.
         pruning: of documents and of queries.
+
+    Attributes:
+        limits: what the checkpoint itself says that a document and a query keep, whatever the options are.
+        exports_queries: whether `query_graph` can be written as a graph (`tamis.encoders.exported_sparse`).
     """
+
+    exports_queries = False
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class SparseTransformer(nn.Module, ABC):
         super().__init__()
         self.identity, self.numerics, self.dimensions = identity, numerics, dimensions
         self.formats, self.pruning = formats, pruning
+        self.limits = (Pruning(), Pruning())
 
     @abstractmethod
     def forward(
@@ -101,9 +108,28 @@ class SparseTransformer(nn.Module, ABC):
         owners, dimensions = (weights != 0).nonzero(as_tuple=True)  # what is not a number is kept, and found out
         return Entries(owners, dimensions, weights[owners, dimensions])
 
+    def query_graph(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Return the weights of queries as `grade_queries` has them, float32 [texts, dimensions], by operators that ONNX has."""
+        weights: torch.Tensor = self(ids, mask, side="query")
+        return weights
+
+    @property
+    def query_sets(self) -> tuple[int, list[float]] | None:
+        """Dimensions of a bucket, and what each bucket's weigh in queries, where queries are sets; here None."""
+        return None
+
+    @property
+    def query_table(self) -> NDArray[np.float32] | None:
+        """float32 [dimensions], what a token of a query weighs, where no model reads queries; here None."""
+        return None
+
     def weighted(self, rows: SparseVectors, side: str) -> SparseVectors:
         """Return what becomes of the weights that pruning left; here nothing."""
         return rows
+
+    def entries_of(self, side: str, texts: Sequence[str]) -> Callable[..., Entries]:
+        """Return what finds the entries of these texts, by `entries`' arguments; a subclass may know more of them."""
+        return self.entries
 
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
         """Return title and text joined by a space, as the model reads them."""
@@ -119,23 +145,51 @@ class SparseTransformer(nn.Module, ABC):
 
     def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> SparseVectors:
         """Encode documents; see `SparseEncoder`."""
-        return self._encode(self.document_inputs(passages), "document", tick)
+        prune = self.pruning[0]
+        return self._documents(passages, lambda rows: self.weighted(prune(rows), "document"), tick)
+
+    def grade_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> SparseVectors:
+        """Encode documents without pruning but the checkpoint's own, and without what `weighted` makes of the weights.
+
+        Who prunes documents prunes these, and calls `weighted` then: a set has no weights left to choose by.
+        """
+        return self._documents(passages, self.limits[0], tick)
 
     def encode_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> SparseVectors:
         """Encode queries; see `SparseEncoder`."""
-        return self._encode(self.query_inputs(texts), "query", tick)
+        prune = self.pruning[1]
+        return self._queries(texts, lambda rows: self.weighted(prune(rows), "query"), tick)
+
+    def grade_queries(self, texts: Sequence[str], *, tick: Tick = no_tick) -> SparseVectors:
+        """Encode queries without pruning, and without what `weighted` makes of the weights."""
+        return self._queries(texts, lambda rows: rows, tick)
 
     @property
     def budget(self) -> int:
         """Tokens of a batch."""
         return max(1, min(self.numerics.budget, LOGITS // self.dimensions))
 
-    def _encode(
-        self, inputs: Inputs, side: str, tick: Tick, entries: Callable[..., Entries] | None = None
+    def _documents(
+        self, passages: Sequence[Passage], finish: Callable[[SparseVectors], SparseVectors], tick: Tick
     ) -> SparseVectors:
-        entries = entries or self.entries
+        found = self.entries_of("document", [passage.joined for passage in passages])
+        return self._encode(self.document_inputs(passages), "document", tick, found, finish)
+
+    def _queries(
+        self, texts: Sequence[str], finish: Callable[[SparseVectors], SparseVectors], tick: Tick
+    ) -> SparseVectors:
+        return self._encode(self.query_inputs(texts), "query", tick, self.entries_of("query", texts), finish)
+
+    def _encode(
+        self,
+        inputs: Inputs,
+        side: str,
+        tick: Tick,
+        entries: Callable[..., Entries],
+        finish: Callable[[SparseVectors], SparseVectors],
+    ) -> SparseVectors:
         lengths = np.array([len(ids) for ids in inputs.ids], np.int64)
-        prune, pad = self.pruning[side == "query"], self.formats[side == "query"].tokenizer.pad
+        pad = self.formats[side == "query"].tokenizer.pad
         parts = list[tuple[NDArray[np.int64], SparseVectors]]()
         with torch.inference_mode(), self.numerics.running():
             for places in batches_of(lengths, self.budget):
@@ -148,7 +202,7 @@ class SparseTransformer(nn.Module, ABC):
                         "too narrow for it"
                     )
                 rows = sparse_rows(len(places), owners.cpu().numpy(), dimensions.cpu().numpy(), values)
-                parts.append((places, self.weighted(prune(rows), side)))
+                parts.append((places, finish(rows)))
                 tick(len(places))
         return stacked(len(inputs), parts, inputs.truncated)
 
@@ -163,7 +217,7 @@ def pooled_tokens(ids: torch.Tensor, mask: torch.Tensor | None, skipped: torch.T
     """
     if skipped is None or not len(skipped):
         return None if mask is None else mask.bool()
-    kept = ~torch.isin(ids, skipped)
+    kept = (ids.unsqueeze(-1) != skipped).all(-1)  # not isin, which ONNX lacks
     return kept if mask is None else kept & mask.bool()
 
 

@@ -40,6 +40,8 @@ class Unicoil(SparseTransformer):
         special_tokens: ``pooled`` or ``masked``.
     """
 
+    exports_queries = True
+
     def __init__(
         self,
         identity: ModelIdentity,
@@ -71,7 +73,7 @@ class Unicoil(SparseTransformer):
         skipped: Any = self.skipped
         kept = pooled_tokens(ids, mask, skipped)
         weights = weights if kept is None else weights * kept
-        found = torch.zeros(len(ids), self.dimensions, device=ids.device)
+        found = torch.zeros(ids.shape[0], self.dimensions, device=ids.device)  # a graph's shape may vary, its len not
         return found.scatter_reduce(1, ids, weights, "sum" if side == "query" else "amax")
 
 

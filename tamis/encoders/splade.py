@@ -17,7 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from tamis.encoders.base import ModelIdentity, Passage
@@ -25,6 +27,7 @@ from tamis.encoders.batching import Inputs, Numerics
 from tamis.encoders.checkpoints import find_checkpoint, load_transformer, read_json, read_state
 from tamis.encoders.options import POOLINGS, SpladeOptions
 from tamis.encoders.sparse_rows import Pruning
+from tamis.encoders.sparse_static import bare_inputs
 from tamis.encoders.sparse_transformer import (
     SparseTransformer,
     pool_logits,
@@ -137,6 +140,8 @@ class Splade(SparseTransformer):
         pruning: of documents and of queries.
     """
 
+    exports_queries = True
+
     def __init__(
         self,
         identity: ModelIdentity,
@@ -168,22 +173,25 @@ class Splade(SparseTransformer):
         found: torch.Tensor = (self.query if side == "query" else self.document)(ids, mask, types)
         return found
 
+    @property
+    def query_table(self) -> NDArray[np.float32] | None:
+        """The weights of a query's tokens, where no model reads queries."""
+        if not isinstance(self.query, StaticSide):
+            return None
+        table: NDArray[np.float32] = self.query.weight.detach().relu().float().cpu().numpy()
+        return table
+
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
         """Return title and text joined by a space, behind the document prompt; bare where no model reads them."""
         if isinstance(self.document, StaticSide):
-            return _bare(self.formats[0], [passage.joined for passage in passages])
+            return bare_inputs(self.formats[0], [passage.joined for passage in passages])
         return super().document_inputs(passages)
 
     def query_inputs(self, texts: Sequence[str]) -> Inputs:
         """Return queries behind their prompt; bare where no model reads them."""
-        return _bare(self.formats[1], texts) if isinstance(self.query, StaticSide) else super().query_inputs(texts)
-
-
-def _bare(how: TextFormat, texts: Sequence[str]) -> Inputs:
-    """Return texts without special tokens."""
-    written = [how.prompt + text.strip() for text in texts]
-    ids = how.tokenizer.bare([text.lower() for text in written] if how.lower else written)
-    return Inputs([own[: how.max_length] for own in ids], truncated=sum(len(own) > how.max_length for own in ids))
+        return (
+            bare_inputs(self.formats[1], texts) if isinstance(self.query, StaticSide) else super().query_inputs(texts)
+        )
 
 
 def load(address: Address, options: SpladeOptions) -> Splade:
@@ -229,6 +237,7 @@ def load(address: Address, options: SpladeOptions) -> Splade:
         query_weights=None if weights is None else sha256_json(weights.tolist()),
     )
     encoder = Splade(identity, numerics, document_side, query_side, (document_format, query_format), pruning)
+    encoder.limits = Pruning(document.top), Pruning(query.top)
     return encoder.to(numerics.device).eval()
 
 

@@ -219,6 +219,31 @@ class Uhd(SparseTransformer):
         found = torch.zeros(len(ids), self.dimensions, device=ids.device)
         return found.index_put((owners, dimensions), weights)
 
+    @property
+    def exports_queries(self) -> bool:  # type: ignore[override]
+        """Whether queries have the recipe's winners: a graph has no others."""
+        return self._winners["query"] == self.recipe.winners
+
+    def query_graph(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """See `SparseTransformer`: a value for every token and dimension, which queries are short enough for."""
+        states = self.transformer(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+        skipped: Any = self.skipped
+        kept = pooled_tokens(ids, mask, skipped)
+        heads: Any = self.heads["document" if self.recipe.shared else "query"]
+        found = []
+        for bucket, (layer, head) in enumerate(zip(self._layers, heads, strict=True)):
+            values = head(states[layer]).float()
+            largest, order = values.topk(self.recipe.winners, dim=-1)  # in ONNX the lower of equals comes first
+            won = torch.zeros_like(values).scatter(2, order, largest.relu())
+            won = won if kept is None else won * kept.unsqueeze(-1)
+            found.append(won.amax(1) * float(self.bucket_weights[bucket]))
+        return torch.cat(found, 1)
+
+    @property
+    def query_sets(self) -> tuple[int, list[float]] | None:
+        """See `SparseTransformer`."""
+        return (self.recipe.dimensions, self.bucket_weights.tolist()) if self._binary else None
+
     def entries(
         self,
         ids: torch.Tensor,
@@ -292,7 +317,11 @@ class Uhd(SparseTransformer):
         return self.numerics.budget
 
     def names(self) -> None:
-        """Dimensions have no names."""
+        """Dimensions have no names; see `facts`."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the manifest of an index is to say: the buckets, and whether a document is a set."""
+        return {"bucket_layers": self._layers, "bucket_dimensions": self.recipe.dimensions, "sets": self._binary}
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `load` reads; see the module."""

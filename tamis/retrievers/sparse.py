@@ -31,7 +31,14 @@ class SparseOptions(PruningOptions):
     """How sparse vectors are stored and searched, whatever made them."""
 
     bits: int | None = option(
-        None, "bits of a weight: 1 keeps none; by default whole numbers as they are, else 8", scope="part", ge=1, le=16
+        None,
+        "bits of a weight: 1 keeps none, as sets do; by default whole numbers as they are, else 8",
+        scope="part",
+        ge=1,
+        le=16,
+    )
+    min_idf: float | None = option(
+        None, "leave dimensions out of queries whose ln(documents / those with it) is not above this; Pyserini's is 0"
     )
     approximate: bool = option(False, "let the heaviest weights of a query propose the documents that are scored")
     query_cut: int | None = option(16, "how many weights propose", ge=1)
@@ -133,13 +140,28 @@ class SparseRetriever:
         return Evidence(matched, total, children=tuple(children))
 
     def _name(self, dimension: int) -> str:
-        names = self._part.names
-        return str(dimension) if names is None else names[dimension]
+        names, facts = self._part.names, self._part.entry.facts
+        if names is not None:
+            return names[dimension]
+        if "bucket_layers" not in facts:
+            return str(dimension)
+        bucket, place = divmod(dimension, int(facts["bucket_dimensions"]))
+        return f"{place} of layer {facts['bucket_layers'][bucket]}"
 
     def _vectors(self, queries: Queries) -> SparseVectors:
         terms = queries.terms
         found = self._encoder.encode(queries.texts) if terms is None else named_vectors(self._part, terms)
-        return Pruning(self._options.query_top, self._options.query_min_weight)(found)
+        found = Pruning(self._options.query_top, self._options.query_min_weight)(found)
+        return found if self._options.min_idf is None else self._rarer(found, self._options.min_idf)
+
+    def _rarer(self, vectors: SparseVectors, least: float) -> SparseVectors:
+        """Return queries without the dimensions that too many rows have; those that no row has go too."""
+        known, places = np.unique(vectors.indices, return_inverse=True)
+        counts = self._part.frequencies(known.astype(np.int64))
+        idf = np.log(self._part.positions.starts[-1] / np.maximum(counts, 1))
+        keep = ((counts > 0) & (idf > least))[places]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[vectors.offsets]
+        return SparseVectors(offsets, vectors.indices[keep], vectors.values[keep], vectors.truncated)
 
 
 def named_vectors(part: SparsePart, queries: Sequence[Mapping[str, float]]) -> SparseVectors:
@@ -187,11 +209,17 @@ class SparseFamily(EncodingFamily):
     part_kind: ClassVar[str | None] = "sparse"
 
     @classmethod
+    def exported(cls, part: SparsePart, options: Any) -> Any | None:
+        """Return the part's exported query encoder; None where there is none, or none that does what is asked."""
+        return part.query_encoder(Pruning(options.query_top, options.query_min_weight))
+
+    @classmethod
     def open(cls, source: PartSource, address: Address, options: Any) -> SparseRetriever | SparseScorer:
         """Open the model over the part that it encoded, or over the bare documents."""
         part = find_part(source, address, options, "sparse")
         if part is not None:
-            return SparseRetriever(part, QueryEncoder(lambda: cls.encoder(address), part.entry), options)
+            encoder = QueryEncoder(lambda: cls.exported(part, options) or cls.encoder(address), part.entry)
+            return SparseRetriever(part, encoder, options)
         model = str(scoped_address(address, cls.Options, "model"))
         encoder = QueryEncoder(lambda: cls.encoder(address), None)
         return SparseScorer(source.documents, encoder, missing_part(source, model))
@@ -260,7 +288,12 @@ class _UhdOptions(SparseOptions, UhdOptions):
 
 
 class Uhd(SparseFamily):
-    """The ``uhd`` family; with ``bits=1`` the index keeps sets, without weights."""
+    """The ``uhd`` family; unless it has ``binary=false`` the index keeps sets, without weights."""
 
-    summary: ClassVar[str] = "UHD: sets of winning dimensions of very wide layers; store them with bits=1"
+    summary: ClassVar[str] = "UHD: sets of winning dimensions of very wide layers, without weights"
     Options: ClassVar[type[Any]] = _UhdOptions
+
+    @classmethod
+    def exported(cls, part: SparsePart, options: Any) -> Any | None:
+        """See `SparseFamily`; other winners than the model's need the model."""
+        return super().exported(part, options) if options.query_winners is None else None

@@ -328,3 +328,88 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, tiny: Save, mlm: Path, 
     card.write_text(json.dumps({"family": "dyvo", "query": "cnn"}))
     with pytest.raises(ModelError, match="cnn"):
         open_encoder(f"dyvo:{card.parent}")
+
+
+@pytest.mark.parametrize(
+    ("variant", "activation", "bias", "weight"),
+    [
+        # E · h is 3 at the first token and -2 at the second; the scale is 0.05
+        ("released", "softplus", None, 0.571520),  # log(1 + log(1 + exp(0.15)))
+        ("released", "sigmoid", None, 0.537430),  # 1 / (1 + exp(-0.15))
+        ("released", "none", None, 0.15),
+        ("released", "relu", 0.5, 0.500775),  # log(1 + 0.65)
+        ("paper", "softplus", None, 0.069918),  # 0.05 log(1 + log(1 + exp(3)))
+        ("paper", "sigmoid", None, 0.047629),
+        ("paper", "none", None, 0.15),
+        ("paper", "relu", -1.0, 0.054931),  # 0.05 log(1 + 2)
+    ],
+)
+def test_what_the_released_code_has_beside_the_paper(
+    variant: str, activation: str, bias: float | None, weight: float
+) -> None:
+    import torch
+
+    states, scale = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]), torch.tensor(0.05)
+    embeddings = torch.tensor([[[3.0, -1.0]]])
+    added = None if bias is None else torch.tensor(bias)
+    found = dyvo.entity_weights(states, embeddings, scale, None, variant, activation, added)
+    assert found[0].tolist() == pytest.approx([weight], abs=1e-6)
+    padded = torch.cat([states, torch.tensor([[[9.0, -9.0]]])], 1)
+    kept = torch.tensor([[True, True, False]])
+    again = dyvo.entity_weights(padded, embeddings, scale, kept, variant, activation, added)
+    assert again[0].tolist() == pytest.approx([weight], abs=1e-6)
+    nothing = dyvo.entity_weights(
+        padded, embeddings, scale, torch.zeros(1, 3, dtype=torch.bool), variant, activation, added
+    )
+    assert nothing[0].tolist() == [0.0]
+
+
+def test_entities_may_meet_the_first_state_alone(mlm: Path) -> None:
+    import torch
+
+    encoder = build(mlm, states="cls", activation="sigmoid", variant="released")
+    found = documents_of(encoder)[0]
+    ids = encoder.formats[0].tokenizer.raw.encode(TEXTS[0]).ids
+    with torch.inference_mode():
+        states, _ = encoder.document.states(torch.tensor([ids]), None, None)
+        for name in ("Sieve", "Drum"):
+            projected = encoder.document.entity_proj(
+                encoder.entities.embeddings(torch.tensor(encoder.entities.rows([name])))
+            )
+            logit = float(states[0, 0] @ projected[0]) * float(encoder.document.ent_weight)
+            assert found[f"entity:{name}"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
+    for text, weights in zip(TEXTS, documents_of(encoder), strict=True):  # and not what runs beside it
+        assert documents_of(encoder, [text])[0] == pytest.approx(weights, abs=1e-5)
+
+
+def test_newer_entries_of_a_recipe_leave_older_models_what_they_were(tmp_path: Path, folder: Path) -> None:
+    place = tmp_path / "older"
+    shutil.copytree(folder, place)
+    card = json.loads((place / "tamis.json").read_text())
+    older = {
+        key: value
+        for key, value in card.items()
+        if key not in ("activation", "states", "entity_bias", "keywords", "stop")
+    }
+    assert len(older) < len(card)
+    (place / "tamis.json").write_text(json.dumps(older))
+    assert documents_of(open_encoder(f"dyvo:{place}")) == documents_of(open_encoder(f"dyvo:{folder}"))
+    settings = open_encoder(f"dyvo:{place}").identity.settings["recipe"]
+    assert set(settings) == {"document", "query", "variant", "special_tokens", "max_length", "query_length"}
+
+
+def test_what_a_released_file_has_besides_is_passed_over(tmp_path: Path, folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    place = tmp_path / "released"
+    shutil.copytree(folder, place)
+    for side in ("document", "query"):
+        state = load_file(place / f"{side}.safetensors")
+        state |= {"tok_weight": torch.tensor(0.5), "scale": torch.tensor(1.0), "entity_bias": torch.tensor(3.0)}
+        save_file(state, place / f"{side}.safetensors")
+    released, plain = open_encoder(f"dyvo:{place}"), open_encoder(f"dyvo:{folder}")
+    for encoder in (released, plain):
+        encoder.link(Proposed(), Proposed())
+    assert documents_of(released) == documents_of(plain)
+    assert queries_of(released) == queries_of(plain)

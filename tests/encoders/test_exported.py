@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tamis.encoders.exported import CARD, GRAPH, ExportedEncoder, export_query_encoder
+from tamis.encoders.exported import CARD, GRAPH, WEIGHTS, ExportedEncoder, export_query_encoder
 from tamis.encoders.registry import open_encoder
 from tamis.errors import ModelError
 
@@ -45,6 +46,18 @@ def test_it_loads_neither_torch_nor_transformers(exported: tuple[Path, str]) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_weights_lie_beside_the_graph_and_belong_to_it(exported: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "moved"
+    shutil.copytree(exported[0], folder)
+    assert {path.name for path in folder.iterdir()} == {CARD, GRAPH, WEIGHTS, "tokenizer.json"}
+    assert (folder / WEIGHTS).stat().st_size > (folder / GRAPH).stat().st_size
+    moved, model = ExportedEncoder(folder), open_encoder(exported[1])
+    np.testing.assert_allclose(moved.encode_queries(TEXTS).vectors, model.encode_queries(TEXTS).vectors, atol=1e-4)
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match="damaged"):
+        ExportedEncoder(folder).encode_queries(TEXTS)
 
 
 def test_damage_is_refused(exported: tuple[Path, str], tmp_path: Path) -> None:

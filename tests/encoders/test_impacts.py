@@ -37,6 +37,27 @@ def test_a_file_or_a_folder_of_files(tmp_path: Path) -> None:
         assert found.values.tolist() == [200, 1, 1.5, 3]
 
 
+def test_weights_become_whole_as_asked(tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    path.write_text(json.dumps({"id": "a", "vector": {"x": 1.999, "y": 0.5, "z": 0.004}}) + "\n", "utf-8")
+
+    def values(options: str) -> dict[str, float]:
+        encoder = open_encoder(f"impacts:{path}{options}")
+        found = encoder.vectors_of(["a"])  # type: ignore[attr-defined]
+        names = list(encoder.names() or ())
+        return {names[i]: w for i, w in zip(found.indices.tolist(), found.values.tolist(), strict=True)}
+
+    assert values("") == pytest.approx({"x": 1.999, "y": 0.5, "z": 0.004})
+    assert values("?rounding=down") == {"x": 1}
+    assert values("?rounding=half-up") == {"x": 2, "y": 1}
+    assert values("?rounding=half-even&factor=100") == {"x": 200, "y": 50}
+    assert values("?rounding=down&factor=100") == {"x": 199, "y": 50}
+    plain, cut = (open_encoder(f"impacts:{path}{options}").identity.fingerprint for options in ("", "?rounding=down"))
+    assert plain != cut
+    with pytest.raises(UsageError, match="rounding="):
+        open_encoder(f"impacts:{path}?factor=100")
+
+
 @pytest.mark.parametrize(
     "line", ['{"id": "x"}', "not json", '{"id": "x", "vector": {"t": -1}}', '{"id": "x", "vector": {"t": "a"}}']
 )

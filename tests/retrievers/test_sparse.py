@@ -168,6 +168,27 @@ def test_query_top_leaves_the_other_weights_out(index: tamis.Index, files: Path)
     assert cut.scores.tolist() == alone.scores.tolist()
 
 
+def test_dimensions_that_too_many_documents_have_can_be_left_out_of_queries(tmp_path: Path) -> None:
+    vectors = {f"d{i}": {"all": 1 + i % 3, f"t{i % 2}": 2, f"u{i % 4}": 1 + i % 5} for i in range(20)}
+    path = tmp_path / "v.jsonl"
+    path.write_text("".join(json.dumps({"id": k, "vector": v}) + "\n" for k, v in vectors.items()), "utf-8")
+    address = f"impacts:{path}"
+    with tamis.Index.create(tmp_path / "index") as made:
+        made.add(documents(0, 12))
+        made.add_part(address)
+        made.add(documents(12, 20))
+        text, least = "all all t1 u3 unheard", np.log(20 / 10)  # all is in 20 of 20, t1 in 10, u3 in 5
+
+        def hits(options: str) -> list[tuple[str, float]]:
+            return [(hit.id, hit.score) for hit in made.rank({"1": text}, 50, pipeline=f"{address}{options}")["1"]]
+
+        assert hits("") == wanted(vectors, text, ())
+        assert hits("?min_idf=0") == wanted(vectors, "t1 u3", ())
+        assert hits(f"?min_idf={least - 1e-6}") == wanted(vectors, "t1 u3", ())
+        assert hits(f"?min_idf={least + 1e-6}") == wanted(vectors, "u3", ())
+        assert hits("?min_idf=3") == []
+
+
 def test_explain_names_the_tokens(index: tamis.Index, files: Path) -> None:
     address = f"impacts:{files}/whole.jsonl"
     text = QUERIES["1"]
@@ -214,9 +235,38 @@ def test_no_part(tmp_path: Path, files: Path) -> None:
             made.rank("t1", 3, pipeline=f"impacts:{files}/whole.jsonl")
 
 
+def scipy_rankings(folder: Path, queries: dict[str, str]) -> dict[str, list[tuple[str, float]]]:
+    """Plain products of sparse matrices, the earlier document first among equals."""
+    from scipy import sparse
+
+    ids, known, rows, columns, weights = list[str](), dict[str, int](), list[int](), list[int](), list[float]()
+    vectors = {}
+    with gzip.open(folder / "splade-v3" / "docs.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            record = json.loads(line)
+            vectors[str(record["id"])] = record["vector"]
+    for document in tamis.open_corpus(str(folder)):  # an index's rows are in this order
+        for token, weight in vectors[document.id].items():
+            rows.append(len(ids))
+            columns.append(known.setdefault(token, len(known)))
+            weights.append(weight)
+        ids.append(document.id)
+    matrix = sparse.csr_matrix((weights, (rows, columns)), (len(ids), len(known)))
+    found = {}
+    for name, text in queries.items():
+        query = np.zeros(len(known))
+        for token, count in Counter(text.split()).items():
+            if token in known:
+                query[known[token]] = count
+        scores = matrix @ query
+        best = np.argsort(-scores, kind="stable")[:1000]
+        found[name] = [(ids[i], float(scores[i])) for i in best.tolist() if scores[i] > 0]
+    return found
+
+
 @pytest.mark.real
 def test_splade_v3_vectors_of_nfcorpus(tmp_path: Path, collections: Path) -> None:
-    """nDCG@10 0.3568 with encoded queries, 0.3373 with word pieces, as published for these files."""
+    """nDCG@10 0.3568 with encoded queries, 0.3373 with word pieces, as published for these files; scipy's rankings."""
     folder = collections / "nfcorpus"
     address = f"impacts:{folder}/splade-v3/docs.jsonl.gz"
     qrels = tamis.read_qrels(f"{folder}#test")
@@ -229,3 +279,5 @@ def test_splade_v3_vectors_of_nfcorpus(tmp_path: Path, collections: Path) -> Non
             run = made.rank(queries, 1000, pipeline=address)
             evaluation = tamis.evaluate(qrels, {"splade": run}, ["nDCG@10"])
             assert evaluation.mean("splade", "nDCG@10") == pytest.approx(figure, abs=5e-5)
+            for query, wanted_hits in scipy_rankings(folder, queries).items():
+                assert [(hit.id, hit.score) for hit in run[query]] == wanted_hits

@@ -4,8 +4,9 @@ Anserini repeats a token as often as it weighs and cuts fractions off, so weight
 
     round(weight / range × 256)         range 5, halves up, without an upper limit: what uniCOIL's and SPLADE++'s collections have
 
-or as they are where the part's weights are whole already, or by any other factor. What becomes 0 is left out. A name of a
-dimension must have no white space in it, since Anserini parts tokens there: an underscore stands in its place.
+or as they are where the part's weights are whole already, or by any other factor and rule (`tamis.encoders.whole_weights`). What
+becomes 0 is left out. A name of a dimension must have no white space in it, since Anserini parts tokens there: an underscore
+stands in its place.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tamis.encoders.whole_weights import ROUNDINGS, whole_weights
 from tamis.errors import DataError, UsageError
 from tamis.files import atomic_write
 from tamis.indexer.sparse.part import SparsePart
@@ -26,11 +26,6 @@ from tamis.indexer.sparse.part import SparsePart
 RANGE, LEVELS = 5, 256
 DEFAULT_FACTOR = LEVELS / RANGE
 _SPACE = re.compile(r"\s+")
-
-
-def whole_weights(weights: NDArray[Any], factor: float) -> NDArray[np.int64]:
-    """Return ``weights`` × `factor`, rounded with halves up, as Java does."""
-    return np.floor(np.asarray(weights, np.float64) * factor + 0.5).astype(np.int64)
 
 
 def tokens_of(part: SparsePart) -> list[str]:
@@ -52,7 +47,7 @@ def tokens_of(part: SparsePart) -> list[str]:
 
 
 def export_vectors(
-    part: SparsePart, path: Path, *, factor: float | None = None, overwrite: bool = False
+    part: SparsePart, path: Path, *, factor: float | None = None, rounding: str = "half-up", overwrite: bool = False
 ) -> dict[str, int]:
     """Write the live rows of a part, and say how many rows and weights were written and how many weights became 0.
 
@@ -60,17 +55,20 @@ def export_vectors(
         part: a sparse part.
         path: the file.
         factor: of the weights; by default 1 where they are whole, else 256 / 5.
+        rounding: one of `ROUNDINGS`.
         overwrite: replace a file that is there.
 
     Raises:
         OutputExistsError: the file is there.
-        UsageError: the factor is not above 0.
+        UsageError: the factor is not above 0, or there is no such rounding.
         DataError: see `tokens_of`; or the part lags behind its model.
     """
     whole = part.levels.binary or part.levels.whole
     factor = (1.0 if whole else DEFAULT_FACTOR) if factor is None else factor
     if not 0 < factor < float("inf"):
         raise UsageError(f"factor {factor}: a finite number above 0 is wanted")
+    if rounding not in ROUNDINGS:
+        raise UsageError(f"rounding {rounding!r}: one of {', '.join(ROUNDINGS)}")
     tokens, documents = tokens_of(part), part.documents
     live = documents.live
     count = sum(shard.rows for shard in part.entry.shards)
@@ -87,7 +85,7 @@ def export_vectors(
                         f"document {name!r} has a dimension that part {part.name!r} has no name of, as its model gained some: "
                         "bring the part up to them with  tamis add-part"
                     )
-                values = whole_weights(weights, factor)
+                values = whole_weights(weights, factor, rounding)
                 vector = {tokens[d]: v for d, v in zip(dims.tolist(), values.tolist(), strict=True) if v}
                 written, lost = written + len(vector), lost + len(dims) - len(vector)
                 json.dump({"id": name, "contents": text, "vector": vector}, out, ensure_ascii=False)

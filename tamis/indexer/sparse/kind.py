@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import SparseVectors, Tick
+from tamis.encoders.exported_sparse import can_export_sparse, export_sparse_queries
 from tamis.encoders.sparse_rows import Pruning
 from tamis.errors import ModelError, UsageError
 from tamis.files import sha256_json, write_json
 from tamis.indexer.encoded.entry import EncodedEntry
 from tamis.indexer.encoded.kinds import Texts
 from tamis.indexer.sparse.levels import Levels
+from tamis.indexer.sparse.loss import measure_loss
 from tamis.indexer.sparse.runs import RUN_CARD, RunEntry, build_run, plan_runs
 from tamis.indexer.sparse.storage import CODES, WEIGHTS, SparseRows, join_rows, open_rows, write_rows
 
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 
 NAMES = "names.json"
 CARD = "sparse.json"
+QUERY = "query"
+"""Folder of the exported query encoder among what the shards share."""
+WHOLE = "whole"
+"""Folder in a chunk: its rows before they were pruned, where they were."""
 SAMPLE_ROWS = 10_000
 
 
@@ -45,14 +52,17 @@ class SparseKind:
             found = encoder.vectors_of(texts.ids)
         else:
             blank, passages = texts.blank, texts.passages
-            found = encoder.encode_passages([p for p, no in zip(passages, blank, strict=True) if not no], tick=tick)
+            some = [p for p, no in zip(passages, blank, strict=True) if not no]
+            found = getattr(encoder, "grade_passages", encoder.encode_passages)(some, tick=tick)
             lengths = np.zeros(len(passages), np.int64)
             lengths[~blank] = np.diff(found.offsets)
             offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
             found = found._replace(offsets=offsets)
-        check_vectors(entry.address, found)
-        kept = Pruning(entry.options["top"], entry.options["min_weight"])(found)
-        write_rows(folder, SparseRows(kept.offsets, kept.indices.astype(np.uint32), kept.values), WEIGHTS)
+        kept = pruned(entry, encoder, found)
+        write_rows(folder, to_rows(kept), WEIGHTS)
+        if len(kept.indices) < len(found.indices):  # to measure what is lost
+            (folder / WHOLE).mkdir()
+            write_rows(folder / WHOLE, to_rows(as_kept(encoder, found)), WEIGHTS)
         return int(found.truncated)
 
     def training_rows(self, entry: EncodedEntry, rows: int) -> int:
@@ -60,11 +70,16 @@ class SparseKind:
         return min(rows, SAMPLE_ROWS)
 
     def prepare(self, entry: EncodedEntry, encoder: Any, chunks: Sequence[Path], shared: Path) -> dict[str, Any]:
-        """Choose the code, and keep the names of the dimensions."""
+        """Choose the code, measure what it loses, and keep the names of the dimensions."""
         named = write_names(encoder, shared)
-        sample = np.concatenate([np.zeros(0, np.float32), *(open_rows(chunk, WEIGHTS).values for chunk in chunks)])
-        levels = Levels.choose(sample, entry.options["bits"])
-        return {"levels": levels.to_json(), "coding_error": round(levels.error(sample), 6), "named": named}
+        kept = join_rows([open_rows(chunk, WEIGHTS) for chunk in chunks])
+        sample = kept.values if kept.values is not None else np.zeros(0, np.float32)
+        bits = entry.options["bits"]
+        levels = Levels.choose(sample, 1 if bits is None and entry.facts.get("sets") else bits)
+        whole = join_rows([open_rows(c / WHOLE if (c / WHOLE).is_dir() else c, WEIGHTS) for c in chunks])
+        loss = measure_loss(whole, replace(kept, values=levels.decode(levels.encode(sample))))
+        loss["coding_error"] = round(levels.error(sample), 6)
+        return {"levels": levels.to_json(), "loss": loss, "named": named, **write_queries(encoder, shared)}
 
     def assemble(self, entry: EncodedEntry, chunks: Sequence[Path], shared: Path, shard: Path) -> None:
         """Put the chunks one after another, in codes."""
@@ -98,13 +113,45 @@ class SparseKind:
             runs.append(asdict(RunEntry(name, first, end - first, sum(sizes[first:end]), codes)))
         kept = tuple(name for name in entry.folders if not name.startswith("run-"))
         entry = replace(entry, folders=(*kept, *(str(run["folder"]) for run in runs)))
-        return entry.with_facts({"runs": runs, "statistics": _statistics(folder, segments, sizes)})
+        statistics = _statistics(folder, segments, sizes)
+        known = [shard.truncated for shard in entry.shards if shard.truncated is not None]
+        if len(known) == len(entry.shards):  # rows that compaction moved are not counted anew
+            statistics["truncated"] = sum(known)
+        return entry.with_facts({"runs": runs, "statistics": statistics})
 
     def open(self, folder: Path, name: str, entry: EncodedEntry, documents: DocumentStore, threads: int) -> SparsePart:
         """Open the part."""
         from tamis.indexer.sparse.part import SparsePart
 
         return SparsePart(folder, name, entry, documents, threads)
+
+
+def pruned(entry: EncodedEntry, encoder: Any, graded: SparseVectors) -> SparseVectors:
+    """Return what a part keeps of encoded rows.
+
+    Args:
+        entry: of the part; its options say how much is kept.
+        encoder: the model.
+        graded: its rows, with the weights that pruning goes by.
+
+    Raises:
+        ModelError: they are not what `SparseVectors` promises.
+    """
+    check_vectors(entry.address, graded)
+    return as_kept(encoder, Pruning(entry.options["top"], entry.options["min_weight"])(graded))
+
+
+def as_kept(encoder: Any, graded: SparseVectors) -> SparseVectors:
+    """Return rows with the weights that an encoder wants kept of them, such as 1 where they are sets."""
+    if not hasattr(encoder, "weighted"):
+        return graded
+    found: SparseVectors = encoder.weighted(graded, "document")
+    return found
+
+
+def to_rows(vectors: SparseVectors) -> SparseRows:
+    """Return encoded rows as they are stored."""
+    return SparseRows(vectors.offsets, vectors.indices.astype(np.uint32), vectors.values)
 
 
 def check_vectors(address: str, found: SparseVectors) -> None:
@@ -128,6 +175,18 @@ def write_names(encoder: Any, shared: Path) -> bool:
         return False
     (shared / NAMES).write_text(json.dumps(list(names), ensure_ascii=False), "utf-8")
     return True
+
+
+def write_queries(encoder: Any, shared: Path) -> dict[str, str]:
+    """Export the query encoder, where it can be, so that a search need not load the model; say why not where it failed."""
+    if not can_export_sparse(encoder):
+        return {}
+    try:
+        export_sparse_queries(encoder, shared / QUERY)
+    except ModelError as error:  # the model itself still serves
+        shutil.rmtree(shared / QUERY, ignore_errors=True)
+        return {"not_exported": str(error)}
+    return {}
 
 
 def write_shard(entry: EncodedEntry, rows: SparseRows, shard: Path, *, clipped: int) -> None:

@@ -1,14 +1,16 @@
 """How weights become small codes: a code stands for code × scale, the same in all shards of a part.
 
 Whole numbers up to 65,535 (imported impacts) keep their value, with a scale of 1. Other weights are rounded to the nearest of
-2^bits - 1 steps, at least one; the scale comes from the first weights that the part saw, with room for larger ones, and
-what is larger still counts as the largest. One bit keeps no weight at all: vectors become sets.
+2^bits - 1 steps, at least one; the scale comes from the first weights that the part saw. From 8 bits on it leaves room for larger
+ones. With fewer it is the scale whose errors have the least mean fourth power: few weights are near the largest, but large ones
+decide rankings, and with the square they are cut off too low (`benchmarks.sparse_quality`). What is larger than the largest step
+counts as that. One bit keeps no weight at all: vectors become sets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +20,10 @@ from tamis.errors import DataError
 
 MAX_CODE = 65_535
 HEADROOM = 1.25
-"""The largest code stands for so many times the largest weight seen."""
+"""The largest code stands for so many times the largest weight seen, from `ROOMY` bits on."""
+ROOMY = 8
+_FRACTIONS = np.geomspace(HEADROOM, 0.05, 40)
+"""Of the largest weight seen, what the largest code may stand for with fewer bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,12 @@ class Levels:
         if bits is None and bool(np.all(sample == np.rint(sample))) and float(sample.max(initial=0)) <= MAX_CODE:
             return cls(16, 1.0, whole=True)
         bits = bits or 8
-        return cls(bits, float(sample.max(initial=1)) * HEADROOM / ((1 << bits) - 1), whole=False)
+        most = float(sample.max(initial=0)) or 1.0
+        roomy = cls(bits, most * HEADROOM / ((1 << bits) - 1), whole=False)
+        if bits >= ROOMY:
+            return roomy
+        tried = (replace(roomy, scale=most * float(fraction) / ((1 << bits) - 1)) for fraction in _FRACTIONS)
+        return min(tried, key=lambda levels: levels.distortion(sample))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -89,9 +99,22 @@ class Levels:
         """Return what the codes 0 … n_codes - 1 stand for."""
         return (np.arange(n_codes) * self.scale).astype(np.float32)
 
+    def decode(self, codes: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Return what codes stand for."""
+        return (codes * self.scale).astype(np.float32)
+
+    def distortion(self, weights: NDArray[np.float32]) -> float:
+        """Return the mean fourth power of what coding changes."""
+        return (
+            float(np.mean(np.square(np.square(self.decode(self.encode(weights)) - weights)))) if len(weights) else 0.0
+        )
+
     def error(self, weights: NDArray[np.float32]) -> float:
-        """Return the root mean square of what coding changes, relative to that of the weights."""
-        if not len(weights) or self.binary:
+        """Return the root mean square of what coding changes, relative to that of the weights; of sets, at their best scale."""
+        if not len(weights):
             return 0.0
-        kept = self.encode(weights) * self.scale
-        return float(np.sqrt(np.mean((kept - weights) ** 2) / np.mean(weights.astype(np.float64) ** 2)))
+        squares = float(np.mean(weights.astype(np.float64) ** 2))
+        kept = (
+            np.full(len(weights), weights.mean(dtype=np.float64)) if self.binary else self.encode(weights) * self.scale
+        )
+        return float(np.sqrt(np.mean((kept - weights) ** 2) / squares))

@@ -18,7 +18,7 @@ from tamis.errors import CorruptIndexError
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import SHARED, EncodedEntry
 from tamis.indexer.positions import Bitmaps, Positions
-from tamis.indexer.sparse.kind import NAMES
+from tamis.indexer.sparse.kind import NAMES, QUERY
 from tamis.indexer.sparse.levels import Levels
 from tamis.indexer.sparse.runs import Run, RunEntry
 from tamis.indexer.sparse.storage import CODES, SparseRows, open_rows
@@ -83,6 +83,19 @@ class SparsePart:
         """The dimension of each name."""
         return {name: place for place, name in enumerate(self.names or ())}
 
+    def query_encoder(self, pruning: Pruning) -> Any | None:
+        """Return the exported query encoder, None where the part has none.
+
+        Args:
+            pruning: which of a query's weights count.
+        """
+        folder = self.folder / SHARED / QUERY
+        if not folder.is_dir():
+            return None
+        from tamis.encoders.exported_sparse import ExportedSparseEncoder
+
+        return ExportedSparseEncoder(folder, pruning)
+
     def row(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return dimensions and weights of a position, as the index keeps them."""
         number = int(np.searchsorted(self._starts, position, "right")) - 1
@@ -93,6 +106,15 @@ class SparsePart:
         if codes is None:
             return dims.astype(np.int64), np.ones(len(dims), np.float32)
         return dims.astype(np.int64), (codes.astype(np.float64) * self.levels.scale).astype(np.float32)
+
+    def frequencies(self, dimensions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return in how many rows each dimension is, deleted rows included."""
+        counts = np.zeros(len(dimensions), np.int64)
+        for run in self.runs:
+            terms = run.terms(dimensions)
+            held = terms >= 0
+            counts[held] += run.postings.frequencies(terms[held])
+        return counts
 
     def search(self, queries: SparseVectors, k: int, masks: Bitmaps, how: SearchHow) -> Hits:
         """Return the `k` positions of largest inner product with each query, lower position first among equals.

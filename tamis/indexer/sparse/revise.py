@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import Passage
-from tamis.encoders.sparse_rows import Pruning
 from tamis.errors import FingerprintError, UsageError
 from tamis.events import Advanced, Finished, Listener, Started
 from tamis.files import link_or_copy, sync_folder, sync_tree, write_json
@@ -26,9 +25,9 @@ from tamis.indexer.encoded.entry import SHARED, EncodedEntry, ShardRecord
 from tamis.indexer.encoded.job import CHUNK_ROWS, SHARD_FILE
 from tamis.indexer.layout import SEGMENTS, Manifest, SegmentEntry
 from tamis.indexer.segment import Segment
-from tamis.indexer.sparse.kind import CARD, SparseKind, check_vectors, write_names, write_shard
+from tamis.indexer.sparse.kind import CARD, SparseKind, pruned, to_rows, write_names, write_shard
 from tamis.indexer.sparse.levels import Levels
-from tamis.indexer.sparse.storage import CODES, SparseRows, join_rows, open_rows
+from tamis.indexer.sparse.storage import CODES, join_rows, open_rows
 
 
 def revise(
@@ -110,12 +109,10 @@ def _rewrite(
 ) -> ShardRecord:
     """Write a shard with some of its rows encoded anew, all others as they were."""
     levels = Levels.from_json(entry.facts["levels"])
-    vectors = encoder.encode_passages(passages)
-    check_vectors(entry.address, vectors)
-    kept = Pruning(entry.options["top"], entry.options["min_weight"])(vectors)
+    kept = pruned(entry, encoder, getattr(encoder, "grade_passages", encoder.encode_passages)(passages))
     codes = None if levels.binary else levels.encode(kept.values)
     before = open_rows(source / record.segment, None if levels.binary else CODES)
-    fresh = SparseRows(kept.offsets, kept.indices.astype(np.uint32), codes)
+    fresh = replace(to_rows(kept), values=codes)
     order = np.arange(len(before))
     order[places] = len(before) + np.arange(len(places))
     clipped = 0 if levels.whole else int((kept.values > levels.scale * ((1 << levels.bits) - 0.5)).sum())

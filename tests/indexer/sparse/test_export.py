@@ -7,12 +7,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import tamis
 from tamis.errors import DataError, OutputExistsError, UsageError
-from tamis.indexer.sparse.export import export_vectors, whole_weights
+from tamis.indexer.sparse.export import export_vectors
 
 TOKENS = [f"t{i}" for i in range(40)]
 
@@ -39,12 +38,6 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
     return {record["id"]: record for record in map(json.loads, path.read_text("utf-8").splitlines())}
 
 
-def test_halves_go_up() -> None:
-    weights = np.array([0.5, 1.5, 2.5, 0.49, 5.2, 1.999])
-    assert whole_weights(weights, 1).tolist() == [1, 2, 3, 0, 5, 2]
-    assert whole_weights(np.array([5.2, 5.0, 0.00976, 0.0098]), 256 / 5).tolist() == [266, 256, 0, 1]
-
-
 def test_whole_weights_stay(tmp_path: Path) -> None:
     held = vectors(50, 1, whole=True)
     with build(tmp_path, held) as index:
@@ -53,10 +46,17 @@ def test_whole_weights_stay(tmp_path: Path) -> None:
             export_vectors(index.part("vectors"), tmp_path / "out.jsonl")
         with pytest.raises(UsageError, match="above 0"):
             export_vectors(index.part("vectors"), tmp_path / "other.jsonl", factor=0)
+        with pytest.raises(UsageError, match="half-even"):
+            export_vectors(index.part("vectors"), tmp_path / "other.jsonl", rounding="up")
+        export_vectors(index.part("vectors"), tmp_path / "cut.jsonl", factor=0.5, rounding="down")
     found = read(tmp_path / "out.jsonl")
     del held["d002"]
     assert {name: record["vector"] for name, record in found.items()} == held
     assert found["d003"]["contents"] == "Drüm text of d003"
+    cut = {
+        name: {token: weight // 2 for token, weight in vector.items() if weight > 1} for name, vector in held.items()
+    }
+    assert {name: record["vector"] for name, record in read(tmp_path / "cut.jsonl").items()} == cut
     assert told == {"rows": 49, "weights": sum(map(len, held.values())), "lost": 0}
 
 
