@@ -5,7 +5,8 @@
 Token vectors are MiniLM's last states of real texts, cut at 80 tokens, projected to 128 dimensions by a seeded random matrix and
 normalised: no ColBERT weights are at hand. There are two sets of queries: excerpts, 32 tokens from the middle of other texts, and
 real ones where `--queries` names files of them. The index is built as a part builds it and searched as a part searches. Recall is
-against exact MaxSim of the float32 vectors. Times are of the excerpts, one query at a time on one thread, and of all at once on two.
+against exact MaxSim of the float32 vectors. Times are of the excerpts: one
+query at a time on one thread, and all at once on two.
 """
 
 from __future__ import annotations

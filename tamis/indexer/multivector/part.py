@@ -1,6 +1,6 @@
 """A multi-vector part of one generation, opened: MaxSim over memory-mapped token vectors, by looking at all or at candidates.
 
-Over codes a search narrows as PLAID does (Santhanam et al., CIKM 2022): rows are first scored as if every token were its centroid,
+Over codes a search narrows as PLAID does (Santhanam et al., CIKM 2022): rows are first scored as if tokens were their centroids,
 and the best of them by their codes. Scoring by centroids reads two bytes a token, so that all rows are, up to a size; beyond it
 only those in the inverted lists of the `nprobe` centroids nearest to each query token. PLAID leaves out tokens of centroids that
 are far from the query; a table of bytes makes looking at them cheaper than a branch.

@@ -128,17 +128,31 @@ int LATE(scan)(const struct late *l, const int64_t *rows, int64_t n, int64_t *sc
     return -wrong;
 }
 
-/* Decode a token into dim int16, and some past them that are overwritten or zero. */
-static inline void decode(const struct late *l, int64_t token, int64_t id, int16_t *restrict out) {
+/* Put a token's codewords one after another; what is past the dimensions of each is overwritten by the next, or zero. */
+static inline void spell(const struct late *l, int64_t token, int16_t *restrict out) {
     const uint8_t *codes = l->codes + token * (l->groups + 1);
-    const int16_t *centroid = l->centroids + id * l->dim, *book = l->books;
+    const int16_t *book = l->books;
     for (int64_t group = 0; group < l->groups; group++, book += LATE_WORDS * LATE_WIDEST)
         memcpy(out + l->bounds[group], book + codes[group] * LATE_WIDEST, LATE_WIDEST * sizeof *out);
-    const int16_t longer = (int16_t)((codes[l->groups] - 128) * 64);
-    for (int64_t i = 0; i < l->dim; i++) {
-        int16_t sum = (int16_t)(out[i] + centroid[i]);
-        out[i] = (int16_t)(sum + (((sum * longer >> 14) + 1) >> 1)); /* one instruction in SSSE3 and AVX2 */
+}
+
+/* Add the centroid, and the length. Not at once after spell: a wide load waits for the narrow stores that it covers. */
+static inline void complete(const struct late *l, int64_t token, int64_t id, int16_t *restrict out) {
+    const int16_t *centroid = l->centroids + id * l->dim;
+    const int16_t longer = (int16_t)((l->codes[token * (l->groups + 1) + l->groups] - 128) * 64);
+    int64_t i = 0;
+#if defined(TAMIS_AVX2) || defined(TAMIS_AVX512)
+    const __m256i factor = _mm256_set1_epi16(longer);
+    for (; i + 16 <= l->dim; i += 16) {
+        __m256i sum = _mm256_add_epi16(_mm256_loadu_si256((const __m256i *)(out + i)), _mm256_loadu_si256((const __m256i *)(centroid + i)));
+        _mm256_storeu_si256((__m256i *)(out + i), _mm256_add_epi16(sum, _mm256_mulhrs_epi16(sum, factor)));
     }
+#endif
+    for (; i < l->dim; i++) {
+        int16_t sum = (int16_t)(out[i] + centroid[i]);
+        out[i] = (int16_t)(sum + (((sum * longer >> 14) + 1) >> 1));
+    }
+    if (l->dim % 2) out[l->dim] = 0;
 }
 
 /* Raise the best products of BUNDLE vectors of query tokens by those with TOKENS decoded tokens. */
@@ -175,19 +189,16 @@ int LATE(score)(const struct late *l, const int64_t *rows, int64_t n, int64_t *s
         for (int64_t lane = 0; lane < l->lanes; lane++) best[lane] = INT32_MIN;
         for (int64_t token = first; token < last && !wrong; token += TOKENS) {
             const int16_t *tokens[TOKENS];
-            for (int t = 0; t < TOKENS; t++) {
-                if (token + t >= last) { /* once more the first */
-                    tokens[t] = decoded;
-                    continue;
-                }
+            const int held = last - token < TOKENS ? (int)(last - token) : TOKENS;
+            for (int t = 0; t < held; t++) {
                 int64_t id = centroid_of(l, token + t);
                 if ((wrong = id >= l->n_centroids)) break;
-                int16_t *out = decoded + t * stride;
-                decode(l, token + t, id, out);
-                if (l->dim % 2) out[l->dim] = 0;
-                tokens[t] = out;
+                for (int64_t at = 0; at < l->dim; at += 32) __builtin_prefetch(l->centroids + id * l->dim + at);
+                spell(l, token + t, decoded + t * stride);
             }
             if (wrong) break;
+            for (int t = 0; t < TOKENS; t++) tokens[t] = decoded + (t < held ? t : 0) * stride; /* the first again, where there are fewer */
+            for (int t = 0; t < held; t++) complete(l, token + t, centroid_of(l, token + t), decoded + t * stride);
             int64_t lane = 0;
             for (; lane + BUNDLE * LANES <= l->lanes; lane += BUNDLE * LANES)
                 match(l->pairs + 2 * lane, n_pairs, l->lanes, tokens, BUNDLE, best + lane);
