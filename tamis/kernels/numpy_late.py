@@ -20,7 +20,7 @@ def decode(
     """The whole numbers of some tokens, int16 [tokens, dimensions]."""
     if len(ids) and int(ids.max()) >= len(centroids):
         raise IndexError(f"a token of centroid {int(ids.max())}, of {len(centroids)}")
-    whole = centroids[ids]
+    whole: NDArray[np.int16] = centroids[ids]
     for group, book in enumerate(books):
         first, last = int(bounds[group]), int(bounds[group + 1])
         whole[:, first:last] += book[codes[:, group], : last - first]

@@ -120,8 +120,8 @@ class Codec:
             books[group, :, : last - first] = k_means(own, WORDS, WORD_ROUNDS, random)
         middles = centroids @ directions.astype(np.float32)
         scale = float(np.abs(middles).max(initial=0) + np.abs(books).max()) / (HIGHEST * 0.8) or 1.0
-        whole = [np.rint(array / scale).astype(np.int16) for array in (middles, books)]
-        return cls((stretched @ directions).astype(np.float32), *whole, bounds, scale)
+        whole, words = (np.rint(array / scale).astype(np.int16) for array in (middles, books))
+        return cls((stretched @ directions).astype(np.float32), whole, words, bounds, scale)
 
     @cached_property
     def words(self) -> Words:
@@ -169,10 +169,11 @@ class Codec:
 
     def save(self, folder: Path) -> None:
         """Write the codec."""
-        scale = np.array([self.scale], np.float64)
-        arrays = (self.centroids, self.books, self.bounds, self.turn, scale)
-        for name, array in zip((CENTROIDS, BOOKS, BOUNDS, TURN, SCALE), arrays, strict=True):
-            write_array(folder / name, array)
+        write_array(folder / CENTROIDS, self.centroids)
+        write_array(folder / BOOKS, self.books)
+        write_array(folder / BOUNDS, self.bounds)
+        write_array(folder / TURN, self.turn)
+        write_array(folder / SCALE, np.array([self.scale], np.float64))
 
     @classmethod
     def open(cls, folder: Path) -> Self:
