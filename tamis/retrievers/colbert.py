@@ -38,7 +38,7 @@ class _Options(ColbertOptions):
     nprobe: int | None = option(
         None, "centroids that a query token opens; by default all while the part is of moderate size", ge=1
     )
-    candidates: int = option(1024, "documents that are scored by their codes and not only by their centroids", ge=1)
+    candidates: int = option(2048, "documents that are scored by their codes and not only by their centroids", ge=1)
     part: str | None = option(None, "name of the part to read, where several were encoded by the model")
 
 

@@ -52,7 +52,7 @@ class LateHow:
 
     exact: bool = False
     nprobe: int | None = None
-    candidates: int = 1024
+    candidates: int = 2048
 
 
 EXACT = LateHow(exact=True)
