@@ -59,7 +59,7 @@ def check_bits(bits: float, dimensions: int) -> int:
     """
     width = dimensions * bits / 8
     if not BITS[0] <= bits <= BITS[1] or width != int(width):
-        whole = f"{max(-(-dimensions // 8), round(width)) * 8 / dimensions:g}"
+        whole = f"{min(max(-(-dimensions // 8), round(width)), dimensions) * 8 / dimensions:g}"
         raise UsageError(
             f"bits={bits:g} of {dimensions} dimensions: {BITS[0]} to {BITS[1]} that fill whole bytes, such as {whole}"
         )

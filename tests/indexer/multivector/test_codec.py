@@ -90,6 +90,8 @@ def test_bits_that_do_not_fit() -> None:
             check_bits(bits, dimensions)
     with pytest.raises(UsageError, match=r"such as 3\.5"):
         check_bits(3.4, 16)
+    with pytest.raises(UsageError, match="such as 8"):
+        check_bits(9, 16)
 
 
 def test_few_tokens_or_none() -> None:
