@@ -1,10 +1,12 @@
-"""Late interaction: residual codes and candidates from centroids, beside exact MaxSim in torch, in one run.
+"""Late interaction: codes of token vectors beside exact MaxSim in torch, and where recall is lost, in one run.
 
-    python -m benchmarks.late corpus.jsonl.gz … --work FOLDER
+    python -m benchmarks.late corpus.jsonl.gz … --queries queries.jsonl … --bits 2.25 4 --work FOLDER
 
 Token vectors are MiniLM's last states of real texts, cut at 80 tokens, projected to 128 dimensions by a seeded random matrix and
-normalised: no ColBERT weights are at hand. Queries are 32 tokens from the middle of other texts. The index is built as a part
-builds it, and searched as a part searches; one query at a time, one thread. Recall is against exact MaxSim of the vectors.
+normalised: no ColBERT weights are at hand. There are two sets of queries: excerpts, 32 tokens from the middle of other texts, and
+real ones where `--queries` names files of them. The index is built as a part builds it and searched as a part searches. Recall is
+against exact MaxSim of the float32 vectors. Times are of the excerpts: one
+query at a time on one thread, and all at once on two.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ import numpy as np
 
 from benchmarks.measure import machine, markdown, median, report, size_mib
 
-DOCUMENT_TOKENS, QUERY_TOKENS, DIMENSIONS, QUERIES = 80, 32, 128, 50
-SETTINGS = ((1, 128), (2, 128), (2, 256), (4, 256), (4, 512))
-"""nprobe, candidates."""
+DOCUMENT_TOKENS, QUERY_TOKENS, DIMENSIONS, QUERIES = 80, 32, 128, 200
+CANDIDATES = (256, 512, 1024, 2048)
+NPROBE = (2, 8)
 
 
 def read_texts(paths: list[Path]) -> list[str]:
@@ -66,24 +68,51 @@ def token_vectors(texts: list[str], length: int) -> tuple[np.ndarray[Any, Any], 
     return np.concatenate(found), np.array([len(one) for one in found])
 
 
-def collect(paths: list[Path], work: Path, size: int) -> dict[str, Any]:
-    """Vectors of documents and queries, kept in `work`."""
+def read_queries(paths: list[Path]) -> list[str]:
+    """Up to `QUERIES` of the queries of some files, as many of each."""
+    found = []
+    for path in paths:
+        texts = read_texts([path])
+        chosen = np.random.default_rng(7).permutation(len(texts))[: QUERIES // len(paths)]
+        found += [texts[i] for i in chosen]
+    return found
+
+
+def collect(corpus: list[Path], queries: list[Path], work: Path, size: int) -> dict[str, Any]:
+    """Vectors of documents and of both sets of queries, and the ten documents of each that exact MaxSim finds; kept in `work`."""
     file = work / f"late-{size}.npz"
     if not file.exists():
-        texts = read_texts(paths)
+        texts = read_texts(corpus)
         order = np.random.default_rng(7).permutation(len(texts))
-        documents = [texts[i] for i in order[:size]]
         others = [texts[i] for i in order[-QUERIES:]]
-        queries = [" ".join(text.split()[8:40]) or text for text in others]
-        tokens, lengths = token_vectors(documents, DOCUMENT_TOKENS)
-        asked, counts = token_vectors(queries, QUERY_TOKENS)
-        np.savez(file, tokens=tokens.astype(np.float16), lengths=lengths, queries=asked, counts=counts)
+        sets = {"excerpts": [" ".join(text.split()[8:40]) or text for text in others], "queries": read_queries(queries)}
+        tokens, lengths = token_vectors([texts[i] for i in order[:size]], DOCUMENT_TOKENS)
+        arrays = {"tokens": tokens.astype(np.float16), "lengths": lengths}
+        for name, asked in sets.items():
+            if asked:
+                arrays[name], arrays[f"{name}-lengths"] = token_vectors(asked, QUERY_TOKENS)
+        np.savez(file, **arrays)
     data = dict(np.load(file))
     data["tokens"] = data["tokens"].astype(np.float32)
+    exact, answers = torch_maxsim(data), work / f"late-{size}-answers.npz"
+    if not answers.exists():
+        found = {name: np.array([exact(query) for query in query_set(data, name)]) for name in names_of(data)}
+        np.savez(answers, **found)
+    data["answers"] = dict(np.load(answers))
     return data
 
 
-def build(data: dict[str, Any], folder: Path, bits: int) -> Any:
+def names_of(data: dict[str, Any]) -> list[str]:
+    """The sets of queries."""
+    return [name for name in ("excerpts", "queries") if name in data]
+
+
+def query_set(data: dict[str, Any], name: str) -> list[Any]:
+    """The queries of a set, float32 [tokens, dimensions] each."""
+    return np.split(data[name], np.cumsum(data[f"{name}-lengths"])[:-1])
+
+
+def build(data: dict[str, Any], folder: Path, bits: float) -> Any:
     """A part with one shard, without documents around it."""
     from tamis.indexer.dense.storage import to_storage
     from tamis.indexer.encoded.entry import EncodedEntry, ShardRecord
@@ -98,8 +127,9 @@ def build(data: dict[str, Any], folder: Path, bits: int) -> Any:
     np.save(chunk / TOKENS, to_storage(data["tokens"], "float16"))
     np.save(chunk / OFFSETS, np.cumsum([0, *data["lengths"]]))
     options = {"store": "float16", "bits": bits}
-    entry = EncodedEntry("multivector", "part", {"address": "", "fingerprint": ""}, options, {"dimensions": DIMENSIONS})
     kind = MultiVectorKind()
+    facts = kind.facts(SimpleNamespace(dimensions=DIMENSIONS), options)
+    entry = EncodedEntry("multivector", "part", {"address": "", "fingerprint": ""}, options, facts)
     kind.training_rows(entry, rows)
     entry = entry.with_facts(kind.prepare(entry, None, [chunk], shared))
     kind.assemble(entry, [chunk], shared, shard)
@@ -129,58 +159,113 @@ def torch_maxsim(data: dict[str, Any]) -> Callable[[Any], list[int]]:
     return search
 
 
+def recall(found: Any, wanted: Any) -> float:
+    """Mean share of ten wanted documents that are among the found."""
+    return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, wanted.tolist(), strict=True)]))
+
+
+def by_codes(part: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """The ten documents that the codes find if all are looked at, for each set of queries."""
+    from tamis.indexer.multivector.part import EXACT
+
+    allowed = part.allowed(None)
+    return {
+        name: np.array([part.search(query, 10, allowed, EXACT)[0] for query in query_set(data, name)])
+        for name in names_of(data)
+    }
+
+
+def losses(part: Any, data: dict[str, Any], every: dict[str, Any]) -> list[list[Any]]:
+    """Where recall is lost: by codes if all are looked at, and by candidates, against what the codes themselves find."""
+    allowed, rows = part.allowed(None), []
+    for name, coded in every.items():
+        queries = query_set(data, name)
+        row = [name, recall(coded.tolist(), data["answers"][name])]
+        for nprobe in (None, *NPROBE):
+            for candidates in CANDIDATES:
+                chosen = [
+                    part._candidates(
+                        part.codec.turned(query), candidates, nprobe, np.flatnonzero(allowed), allowed, 1, 10
+                    ).tolist()
+                    for query in queries
+                ]
+                row.append(recall(chosen, coded))
+        rows.append(row)
+    return rows
+
+
+def measure(part: Any, data: dict[str, Any], exact: Any, rounds: int, every: dict[str, Any]) -> list[list[Any]]:
+    """Speed in turns with exact MaxSim, and recall."""
+    from tamis.indexer.multivector.part import EXACT, LateHow
+
+    allowed, queries = part.allowed(None), query_set(data, "excerpts")
+    hows = {f"candidates={n}": LateHow(candidates=n) for n in CANDIDATES} | {"exact=true": EXACT}
+    batch = f"candidates={LateHow().candidates}, all at once on two threads"
+    rates: dict[str, list[float]] = {name: [] for name in ("torch", batch, *hows)}
+
+    def timed(name: str, work: Callable[[], Any], count: int) -> None:
+        begun = time.perf_counter()
+        work()
+        rates[name].append(count / (time.perf_counter() - begun))
+
+    for _ in range(rounds):
+        timed("torch", lambda: [exact(query) for query in queries[:4]], 4)
+        part.threads = 1
+        for name, how in hows.items():
+            timed(name, lambda how=how: [part.search(q, 10, allowed, how) for q in queries[:50]], 50)
+        part.threads = 2
+        timed(batch, lambda: part.search_all(queries, 10, allowed, LateHow()), len(queries))
+        part.threads = 1
+    base = median(rates["torch"])
+    rows = []
+    part.threads = 2  # the same results, sooner
+    for name, how in (*hows.items(), (batch, LateHow())):
+        found = every
+        if not how.exact:
+            found = {
+                one: np.array([own[0] for own in part.search_all(query_set(data, one), 10, allowed, how)])
+                for one in names_of(data)
+            }
+        recalls = [recall(found[one].tolist(), data["answers"][one]) for one in found]
+        rows.append([name, median(rates[name]), median(rates[name]) / base, *recalls])
+    return [["exact MaxSim, torch float32", base, 1.0, *[1.0] * len(names_of(data))], *rows]
+
+
 def main() -> None:
     made = argparse.ArgumentParser(description="Late interaction.")
     made.add_argument("corpus", type=Path, nargs="+")
+    made.add_argument("--queries", type=Path, nargs="*", default=[])
     made.add_argument("--size", type=int, default=20_000)
-    made.add_argument("--bits", type=int, default=2)
+    made.add_argument("--bits", type=float, nargs="+", default=[2.25])
     made.add_argument("--rounds", type=int, default=3)
     made.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
     made.add_argument("--json", type=Path)
     given = made.parse_args()
     from threadpoolctl import threadpool_limits
 
-    from tamis.indexer.multivector.part import LateHow
-
-    data = collect(given.corpus, given.work, given.size)
-    queries = np.split(data["queries"], np.cumsum(data["counts"])[:-1])
-    with tempfile.TemporaryDirectory(prefix="tamis-benchmarks-") as temporary, threadpool_limits(1):
-        begun = time.perf_counter()
-        part = build(data, Path(temporary), given.bits)
-        built, size = time.perf_counter() - begun, size_mib(Path(temporary))
-        part.search(queries[0], 10, part.allowed(None), LateHow())
-        allowed, exact = part.allowed(None), torch_maxsim(data)
-        wanted = [set(exact(query)) for query in queries]
-        ways: dict[str, tuple[Callable[[Any], list[int]], int]] = {"exact MaxSim, torch float32": (exact, 5)}
-        for nprobe, candidates in SETTINGS:
-            how = LateHow(nprobe=nprobe, candidates=candidates)
-            ways[f"{given.bits} bits, nprobe={nprobe} candidates={candidates}"] = (
-                lambda query, how=how: part.search(query, 10, allowed, how)[0].tolist(),
-                len(queries),
-            )
-        rates: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(given.rounds):
-            for name, (search, count) in ways.items():
-                begun = time.perf_counter()
-                for query in queries[:count]:
-                    search(query)
-                rates[name].append(count / (time.perf_counter() - begun))
-        base, rows = median(rates["exact MaxSim, torch float32"]), []
-        raw = data["tokens"].nbytes / (1 << 20)
-        for name, (search, _) in ways.items():
-            recall = float(
-                np.mean([len(set(search(query)) & one) / 10 for query, one in zip(queries, wanted, strict=True)])
-            )
-            own = raw if name.startswith("exact") else size
-            rows.append(
-                [name, median(rates[name]), median(rates[name]) / base, round(recall, 4), own, f"1 / {raw / own:.1f}"]
-            )
-    columns = ["", "queries/s", "ratio", "recall@10", "MiB", "of the float32 bytes"]
-    text = (
-        f"{len(data['lengths']):,} documents, {len(data['tokens']):,} tokens, {len(queries)} queries; "
-        f"{len(part.codec.centroids):,} centroids, built in {built:.0f} s\n\n{markdown(columns, rows)}\n\n{machine()}"
-    )
-    report(text, {"rows": rows}, given.json)
+    data = collect(given.corpus, given.queries, given.work, given.size)
+    raw, text, kept = data["tokens"].nbytes / (1 << 20), [], []
+    text.append(f"{len(data['lengths']):,} documents, {len(data['tokens']):,} tokens, {raw:.0f} MiB in float32")
+    for bits in given.bits:
+        with tempfile.TemporaryDirectory(prefix="tamis-benchmarks-") as temporary, threadpool_limits(1):
+            begun = time.perf_counter()
+            part = build(data, Path(temporary), bits)
+            built, size = time.perf_counter() - begun, size_mib(Path(temporary))
+            exact = torch_maxsim(data)
+            every = by_codes(part, data)
+            rows = measure(part, data, exact, given.rounds, every)
+            lost = losses(part, data, every)
+        text.append(
+            f"bits={bits:g}: {size:.1f} MiB, 1 / {raw / size:.1f} of float32, {size * (1 << 20) / len(data['tokens']):.1f} "
+            f"bytes a token; {len(part.codec.centroids):,} centroids; built in {built:.0f} s"
+        )
+        recalls = [f"recall@10, {name}" for name in names_of(data)]
+        text.append(markdown(["", "queries/s", "ratio", *recalls], rows))
+        ways = [f"{'all' if n is None else f'nprobe={n}'}, {c}" for n in (None, *NPROBE) for c in CANDIDATES]
+        text.append(markdown(["recall@10 of", "codes alone", *ways], lost))
+        kept.append({"bits": bits, "mib": size, "rows": rows, "losses": lost})
+        print("\n\n".join(text[-3:]), flush=True)
+    report(f"{chr(10) * 2}".join([*text, machine()]), {"runs": kept}, given.json)
 
 
 if __name__ == "__main__":

@@ -103,3 +103,20 @@ def dense_scores(
     numbers: Array,
     /,
 ) -> bytes: ...
+def late_scan(
+    kernel: str, table: Array, width: int, ids: Array, id_bytes: int, offsets: Array, rows: Array, /
+) -> bytes: ...
+def late_scores(
+    kernel: str,
+    pairs: Array,
+    lanes: int,
+    centroids: Array,
+    books: Array,
+    bounds: Array,
+    ids: Array,
+    id_bytes: int,
+    codes: Array,
+    offsets: Array,
+    rows: Array,
+    /,
+) -> bytes: ...

@@ -18,7 +18,7 @@ from tamis.encoders.base import TokenVectors
 from tamis.encoders.options import ColbertOptions
 from tamis.families import Address, option, scoped_address
 from tamis.indexer.dense.storage import STORES
-from tamis.indexer.multivector.part import EXACT, LateHow, MultiVectorPart, alignment, maxsim
+from tamis.indexer.multivector.part import EXACT, LateHow, MultiVectorPart, maxsim
 from tamis.ranking import Queries, Ranking, Rows, Scores, check_k
 from tamis.retrievers.models import CandidateScorer, EncodingFamily, QueryEncoder, find_part, missing_part
 from tamis.stages import Evidence, PartSource, RowMask
@@ -29,12 +29,16 @@ class _Options(ColbertOptions):
     """Options of ``colbert``."""
 
     store: str = option("float16", "storage of the vectors", scope="part", choices=STORES)
-    bits: int | None = option(
-        None, "residual codes of so many bits a dimension: 1, 2 or 4; none by default", scope="part"
+    bits: float | None = option(
+        None,
+        "codes of so many bits a dimension, 1 to 8, that fill whole bytes; none by default",
+        scope="part",
     )
     exact: bool = option(False, "look at every document, whatever the part has to be quicker")
-    nprobe: int = option(4, "centroids that a query token opens", ge=1)
-    candidates: int = option(512, "documents that are decoded and scored", ge=1)
+    nprobe: int | None = option(
+        None, "centroids that a query token opens; by default all while the part is of moderate size", ge=1
+    )
+    candidates: int = option(2048, "documents that are scored by their codes and not only by their centroids", ge=1)
     part: str | None = option(None, "name of the part to read, where several were encoded by the model")
 
 
@@ -64,7 +68,7 @@ class LateRetriever:
         """
         check_k(k)
         part, allowed = self._part, self._part.allowed(mask)
-        found = [part.search(query, k, allowed, self._how) for query in split(self._encoder.encode(queries.texts))]
+        found = part.search_all(split(self._encoder.encode(queries.texts)), k, allowed, self._how)
         lists = [(part.documents.rows_at(positions), scores) for positions, scores in found]
         return Ranking.from_lists(part.documents, queries.ids, lists)
 
@@ -90,7 +94,7 @@ class LateRetriever:
     def _evidence(self, query: NDArray[np.float32], position: int, *, held: bool) -> Evidence:
         if not held:
             return Evidence("maxsim", None, notes=("the row is blank, deleted or filtered out: no search returns it",))
-        best, values = alignment(query, self._part.tokens_of(position))
+        best, values = self._part.alignment(query, position)
         children = tuple(
             Evidence(f"query token {i}", float(value), {"document token": int(token)})
             for i, (token, value) in enumerate(zip(best, values, strict=True))

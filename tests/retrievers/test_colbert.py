@@ -127,6 +127,29 @@ def test_the_alignment_adds_up(index: tamis.Index, model: Path) -> None:
     assert len(evidence.children) == 10
 
 
+def test_codes_by_address(model: Path, tmp_path: Path) -> None:
+    """The options reach the part: nearly the scores of vectors, and what is explained is what was scored."""
+    plain, coded = f"colbert:{model}?part=plain", f"colbert:{model}?part=coded"
+    with tamis.Index.create(tmp_path / "index") as made:
+        made.add(DOCUMENTS[:12])
+        made.add_part(f"colbert:{model}?store=float32", name="plain")
+        made.add_part(f"colbert:{model}?bits=4", name="coded")
+        made.add(DOCUMENTS[12:])
+        assert made.part("coded").entry.options["bits"] == 4
+        wanted = {hit.id: hit.score for hit in made.rank(QUERIES, 100, pipeline=plain)["1"]}
+        for options in ("", "&exact=true", "&nprobe=3&candidates=5"):
+            hits = made.rank(QUERIES, 5, pipeline=coded + options)["1"]
+            assert len(hits) == 5
+            np.testing.assert_allclose([hit.score for hit in hits], [wanted[hit.id] for hit in hits], atol=0.2)
+        (evidence,) = [s.evidence for s in made.explain(QUERIES["1"], hits[0].id, pipeline=coded).stages if s.evidence]
+        assert evidence.value == hits[0].score
+        made.delete([hits[0].id])
+        made.compact()
+        assert made.rank(QUERIES, 5, pipeline=coded)["1"][0].id == hits[1].id
+        with pytest.raises(tamis.TamisError, match=r"bits=2\.2"):
+            made.add_part(f"colbert:{model}?bits=2.2", name="wrong")
+
+
 def test_damaged_offsets_are_refused(index: tamis.Index, model: Path, tmp_path: Path) -> None:
     shutil.copytree(index.path, tmp_path / "copy")
     paths = [

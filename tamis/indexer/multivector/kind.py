@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import Tick
-from tamis.errors import UsageError
+from tamis.errors import IndexVersionError
 from tamis.files import write_array
 from tamis.indexer.dense.storage import storage_type, to_storage
 from tamis.indexer.encoded.entry import EncodedEntry
 from tamis.indexer.encoded.kinds import Texts
-from tamis.indexer.multivector.codec import BITS, Codec
+from tamis.indexer.multivector.codec import Codec, check_bits
 from tamis.indexer.multivector.shards import OFFSETS, TOKENS, gather_coded, open_plain, write_coded, write_plain
 from tamis.kernels.codes import widen
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tamis.indexer.multivector.part import MultiVectorPart
 
 SAMPLE_ROWS = 1 << 15
+CODEC = 2
+"""Layout of codes: 1 had buckets of single dimensions."""
 
 
 class MultiVectorKind:
@@ -36,9 +38,10 @@ class MultiVectorKind:
         """Return the dimensions."""
         storage_type(options["store"])
         bits = options["bits"]
-        if bits is not None and (bits not in BITS or encoder.dimensions * bits % 8):
-            raise UsageError(f"bits={bits} of {encoder.dimensions} dimensions: one of {BITS} that fills whole bytes")
-        return {"dimensions": encoder.dimensions}
+        if bits is None:
+            return {"dimensions": encoder.dimensions}
+        check_bits(bits, encoder.dimensions)
+        return {"dimensions": encoder.dimensions, "codec": CODEC}
 
     def encode(self, entry: EncodedEntry, encoder: Any, texts: Texts, folder: Path, *, tick: Tick) -> int:
         """Encode a chunk."""
@@ -74,7 +77,7 @@ class MultiVectorKind:
         if entry.options["bits"] is None:
             write_plain([(chunk, None) for chunk in chunks], shard, dimensions, store)
         else:
-            write_coded(chunks, shard, dimensions, store, Codec.open(shared))
+            write_coded(chunks, shard, dimensions, store, _codec(entry, shared))
 
     def gather(
         self, entry: EncodedEntry, sources: Sequence[tuple[Path, NDArray[np.int64]]], shared: Path, shard: Path
@@ -83,7 +86,7 @@ class MultiVectorKind:
         if entry.options["bits"] is None:
             write_plain(sources, shard, int(entry.facts["dimensions"]), entry.options["store"])
         else:
-            gather_coded(sources, shard, Codec.open(shared))
+            gather_coded(sources, shard, _codec(entry, shared))
 
     def finish(self, entry: EncodedEntry, folder: Path, live: NDArray[np.bool_] | None) -> EncodedEntry:
         """Nothing spans the shards."""
@@ -92,7 +95,26 @@ class MultiVectorKind:
     def open(
         self, folder: Path, name: str, entry: EncodedEntry, documents: DocumentStore, threads: int
     ) -> MultiVectorPart:
-        """Open the part."""
+        """Open the part.
+
+        Raises:
+            IndexVersionError: its codes are laid out in a way that this Tamis does not read.
+        """
+        _check_layout(entry)
         from tamis.indexer.multivector.part import MultiVectorPart
 
         return MultiVectorPart(folder, name, entry, documents, threads)
+
+
+def _check_layout(entry: EncodedEntry) -> None:
+    found = entry.facts.get("codec", 1)
+    if entry.options.get("bits") is not None and found != CODEC:
+        raise IndexVersionError(
+            f"the codes of {entry.address} have layout {found}, this Tamis reads layout {CODEC}: drop the part "
+            "(tamis drop-part) and add it again"
+        )
+
+
+def _codec(entry: EncodedEntry, shared: Path) -> Codec:
+    _check_layout(entry)
+    return Codec.open(shared)

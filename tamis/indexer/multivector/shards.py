@@ -3,7 +3,7 @@
 offsets.npy       int64 [rows + 1]: where each row's tokens begin
 tokens.npy        plain: [tokens, dimensions] in the part's storage type
 ids.npy           coded: uint16 or uint32 [tokens], the centroid of each
-residuals.npy     coded: uint8 [tokens, dimensions × bits / 8]
+residuals.npy     coded: uint8 [tokens, dimensions × bits / 8 + 1], a codeword for each group of dimensions, and the length
 lists.npy         coded: uint16 or uint32, the rows that have a token of a centroid, ascending, one centroid after another
 list_starts.npy   coded: int64 [centroids + 1]
 """
@@ -23,6 +23,7 @@ from tamis.files import write_array
 from tamis.indexer.dense.storage import open_vectors, storage_type
 from tamis.indexer.multivector.codec import Codec
 from tamis.kernels.codes import widen
+from tamis.kernels.late import WholeQuery, centroid_scores, maxsim_scores
 
 TOKENS, OFFSETS = "tokens.npy", "offsets.npy"
 IDS, RESIDUALS, LISTS, LIST_STARTS = "ids.npy", "residuals.npy", "lists.npy", "list_starts.npy"
@@ -71,6 +72,14 @@ class CodedShard:
         ids = np.concatenate([self.ids[first:last] for first, last in spans])
         return self.codec.decode(ids, np.concatenate([self.residuals[first:last] for first, last in spans]))
 
+    def glance(self, table: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what the centroids of rows' tokens promise; see `tamis.kernels.late.centroid_scores`."""
+        return centroid_scores(table, self.ids, self.offsets, rows)
+
+    def scores(self, query: WholeQuery, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return MaxSim with rows; see `tamis.kernels.late.maxsim_scores`."""
+        return maxsim_scores(query, self.codec.words, self.ids, self.residuals, self.offsets, rows)
+
     def rows_of(self, centroid: int) -> NDArray[Any]:
         """Return the rows that have a token of a centroid."""
         return self.lists[self.list_starts[centroid] : self.list_starts[centroid + 1]]
@@ -102,8 +111,8 @@ def open_plain(folder: Path, dimensions: int, store: str) -> PlainShard:
 def open_coded(folder: Path, codec: Codec) -> CodedShard:
     """Map a coded shard; errors as in `open_plain`."""
     ids, residuals, lists, starts = (_load(folder / name) for name in (IDS, RESIDUALS, LISTS, LIST_STARTS))
-    width = codec.centroids.shape[1] * codec.bits // 8
-    good = ids.dtype in (np.uint16, np.uint32) and residuals.dtype == np.uint8 and residuals.shape == (len(ids), width)
+    good = ids.dtype in (np.uint16, np.uint32) and residuals.dtype == np.uint8
+    good = good and residuals.shape == (len(ids), codec.width)
     good = good and starts.dtype == np.int64 and len(starts) == len(codec.centroids) + 1 and starts[-1] == len(lists)
     if not good:
         raise CorruptIndexError(f"{folder} holds no codes of this part's codec: run tamis verify")
@@ -137,7 +146,7 @@ def write_plain(sources: Sources, shard: Path, dimensions: int, store: str) -> N
 def write_coded(chunks: Sequence[Path], shard: Path, dimensions: int, store: str, codec: Codec) -> None:
     """Encode chunks of plain vectors into a coded shard."""
     opened = [open_plain(chunk, dimensions, store) for chunk in chunks]
-    ids, residuals = [np.zeros(0, np.uint32)], [np.zeros((0, dimensions * codec.bits // 8), np.uint8)]
+    ids, residuals = [np.zeros(0, np.uint32)], [np.zeros((0, codec.width), np.uint8)]
     for one in opened:
         for first in range(0, len(one.tokens), _BLOCK_TOKENS):
             own, packed = codec.encode(widen(np.ascontiguousarray(one.tokens[first : first + _BLOCK_TOKENS])))
@@ -150,7 +159,7 @@ def write_coded(chunks: Sequence[Path], shard: Path, dimensions: int, store: str
 def gather_coded(sources: Sources, shard: Path, codec: Codec) -> None:
     """Write a coded shard of rows of others, without encoding anything again."""
     opened = [(open_coded(folder, codec), places) for folder, places in sources]
-    ids, residuals = [np.zeros(0, np.uint32)], [np.zeros((0, codec.centroids.shape[1] * codec.bits // 8), np.uint8)]
+    ids, residuals = [np.zeros(0, np.uint32)], [np.zeros((0, codec.width), np.uint8)]
     for one, places in opened:
         for first, last in _spans(one.offsets, places):
             ids.append(one.ids[first:last].astype(np.uint32))

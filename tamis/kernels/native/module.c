@@ -9,6 +9,7 @@
 #include "batch.h"
 #include "build.h"
 #include "dense_module.h"
+#include "late_module.h"
 #include "strings_module.h"
 
 /* ---- arrays -------------------------------------------------------------------------------------------------------- */
@@ -477,6 +478,7 @@ static PyMethodDef functions[] = {{"fill", fill, METH_VARARGS, fill_doc},
                                   {"find_terms", find_terms, METH_VARARGS, find_terms_doc},
                                   {"kernels", kernels, METH_NOARGS, kernels_doc},
                                   DENSE_METHODS,
+                                  LATE_METHODS,
                                   {NULL, NULL, 0, NULL}};
 
 static int exec_module(PyObject *module) {

@@ -1,4 +1,4 @@
-"""Residual codes: worked by hand, and close to what they stand for."""
+"""Codes of token vectors: worked by hand, and close to what they stand for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tamis.errors import CorruptIndexError, UsageError
-from tamis.indexer.multivector.codec import CUTOFFS, Codec, centroids_for, nearest
+from tamis.indexer.multivector.codec import BOOKS, BOUNDS, TURN, Codec, centroids_for, check_bits
 
 
 def unit(seed: int, count: int, dimensions: int = 16, clusters: int = 12) -> np.ndarray:
@@ -18,47 +18,80 @@ def unit(seed: int, count: int, dimensions: int = 16, clusters: int = 12) -> np.
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
+def by_hand() -> Codec:
+    """Two centroids and two groups, of one dimension and of two, in steps of a thousandth; the space is turned by swapping."""
+    books = np.zeros((2, 256, 8), np.int16)
+    books[0, :, 0] = np.arange(256) - 128
+    books[1, 1, :2] = [100, -50]
+    books[1, 2, :2] = [-100, 300]
+    turn = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]], np.float32)
+    centroids = np.array([[900, 0, 0], [0, 800, 0]], np.int16)
+    return Codec(turn, centroids, books, np.array([0, 1, 3]), 0.001)
+
+
 def test_codes_worked_by_hand() -> None:
-    codec = Codec(
-        np.array([[1, 0, 0, 0], [0, 1, 0, 0]], np.float32),
-        np.array([-0.5, 0.0, 0.5], np.float32),
-        np.array([-0.75, -0.25, 0.25, 0.75], np.float32),
-    )
-    token = np.array([[0.2, 0.9, -0.6, 0.3]], np.float32)
-    ids, packed = codec.encode(token)
-    assert ids.tolist() == [1]
-    # differences 0.2, -0.1, -0.6, 0.3: buckets 2, 1, 0, 2, two bits each, the first lowest
-    assert packed.tolist() == [[2 | 1 << 2 | 0 << 4 | 2 << 6]]
-    decoded = np.array([0.25, 1 - 0.25, -0.75, 0.25])
-    np.testing.assert_allclose(codec.decode(ids, packed)[0], decoded / np.linalg.norm(decoded), rtol=1e-6)
+    codec = by_hand()
+    token = np.array([[0.71, 0.017, 0.29]], np.float32)  # turned: 0.017, 0.71, 0.29
+    ids, codes = codec.encode(token)
+    assert ids.tolist() == [1]  # what is left: 0.017, -0.09, 0.29
+    # decoded 0.017, 0.7, 0.3 is 0.7618 long: at most a quarter of itself is added
+    assert codes.tolist() == [[128 + 17, 2, 255]]
+    longer = 1 + (255 - 128) / 512
+    np.testing.assert_allclose(codec.decode(ids, codes), [[0.7 * longer, 0.017 * longer, 0.3 * longer]], atol=6e-4)
+    assert codec.words.decode(ids, np.array([[145, 2, 128]], np.uint8)).tolist() == [[17, 700, 300]]
 
 
-@pytest.mark.parametrize(("bits", "least"), [(1, 0.9), (2, 0.96), (4, 0.995)])
-def test_decoded_vectors_are_near(bits: int, least: float) -> None:
+def test_a_query_that_is_turned_has_the_same_products() -> None:
+    codec = Codec.train(unit(1, 4000), 2, 4000)
+    query, tokens = unit(5, 7).astype(np.float64), unit(2, 50).astype(np.float64)
+    products = codec.turned(query.astype(np.float32)) @ (tokens @ codec.turn).T
+    np.testing.assert_allclose(products, query @ tokens.T, atol=1e-5)
+
+
+@pytest.mark.parametrize(("bits", "least"), [(1, 0.95), (1.5, 0.96), (2, 0.975), (4, 0.998), (8, 0.9999)])
+def test_decoded_vectors_are_near(bits: float, least: float) -> None:
     codec = Codec.train(unit(1, 4000), bits, 4000)
-    assert codec.bits == bits
     assert len(codec.centroids) == centroids_for(4000) == 128
     tokens = unit(2, 500)
-    back = codec.decode(*codec.encode(tokens))
-    np.testing.assert_allclose(np.linalg.norm(back, axis=1), 1, rtol=1e-5)
+    ids, codes = codec.encode(tokens)
+    back = codec.decode(ids, codes)
+    np.testing.assert_allclose(np.linalg.norm(back, axis=1), 1, atol=4e-3)
     assert np.einsum("ij,ij->i", tokens, back).mean() > least
-    assert codec.encode(tokens)[1].shape == (500, 16 * bits // 8)
+    assert codes.shape == (500, codec.width) == (500, 16 * bits / 8 + 1)
 
 
-def test_training_repeats_and_buckets_hold_equally_many() -> None:
+def test_more_bits_are_nearer_and_no_dimension_is_left_out() -> None:
+    tokens, errors = unit(3, 3000), []
+    for bits in (1, 2, 3, 4, 6, 8):
+        codec = Codec.train(tokens, bits, 3000)
+        assert codec.bounds[-1] == 16
+        errors.append(float(np.square(codec.decode(*codec.encode(tokens)) - tokens).sum(1).mean()))
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_training_repeats() -> None:
     tokens = unit(3, 3000)
     first, second = Codec.train(tokens, 2, 3000), Codec.train(tokens, 2, 3000)
-    assert first.centroids.tobytes() == second.centroids.tobytes()
-    differences = tokens - first.centroids[nearest(tokens, first.centroids)]
-    shares = np.bincount(np.searchsorted(first.cutoffs, differences.ravel()), minlength=4) / differences.size
-    np.testing.assert_allclose(shares, 0.25, atol=0.02)
+    for name in ("centroids", "books", "bounds", "turn"):
+        assert getattr(first, name).tobytes() == getattr(second, name).tobytes()
 
 
-def test_what_does_not_fit() -> None:
-    with pytest.raises(UsageError, match="bits=3"):
-        Codec.train(unit(1, 100), 3, 100)
-    with pytest.raises(UsageError, match="bits=1"):
-        Codec.train(unit(1, 100, dimensions=12), 1, 100)
+def test_whole_numbers_stay_small_enough_for_sums_of_32_bits() -> None:
+    codec = Codec.train(unit(1, 3000), 4, 3000)
+    ids, codes = codec.encode(unit(2, 2000))
+    codes[:, -1] = 255
+    assert np.abs(codec.words.decode(ids, codes)).max() <= 4095
+
+
+def test_bits_that_do_not_fit() -> None:
+    assert check_bits(2.25, 128) == 36
+    for bits, dimensions in ((0.5, 16), (9, 16), (2.1, 16), (1, 12)):
+        with pytest.raises(UsageError, match=f"bits={bits}"):
+            check_bits(bits, dimensions)
+    with pytest.raises(UsageError, match=r"such as 3\.5"):
+        check_bits(3.4, 16)
+    with pytest.raises(UsageError, match="such as 8"):
+        check_bits(9, 16)
 
 
 def test_few_tokens_or_none() -> None:
@@ -66,6 +99,7 @@ def test_few_tokens_or_none() -> None:
     assert none.encode(unit(1, 3))[0].tolist() == [0, 0, 0]
     one = Codec.train(unit(1, 1), 2, 10**6)
     assert len(one.centroids) == 1
+    np.testing.assert_allclose(one.decode(*one.encode(unit(1, 1))), unit(1, 1), atol=5e-3)
 
 
 def test_kept_on_disk(tmp_path: Path) -> None:
@@ -73,6 +107,13 @@ def test_kept_on_disk(tmp_path: Path) -> None:
     codec.save(tmp_path)
     back, tokens = Codec.open(tmp_path), unit(2, 50)
     assert back.decode(*back.encode(tokens)).tobytes() == codec.decode(*codec.encode(tokens)).tobytes()
-    np.save(tmp_path / CUTOFFS, codec.cutoffs[:-1])
-    with pytest.raises(CorruptIndexError, match="tamis verify"):
-        Codec.open(tmp_path)
+    for name, wrong in (
+        (BOUNDS, codec.bounds[:-1]),
+        (BOUNDS, codec.bounds[::-1]),
+        (BOOKS, codec.books[:, :255]),
+        (TURN, codec.turn[:-1]),
+    ):
+        codec.save(tmp_path)
+        np.save(tmp_path / name, wrong)
+        with pytest.raises(CorruptIndexError, match="tamis verify"):
+            Codec.open(tmp_path)
