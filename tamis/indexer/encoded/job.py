@@ -60,6 +60,10 @@ class _Chunk:
     def blank(self) -> NDArray[np.bool_]:
         return np.array([not p.title.strip() and not p.text.strip() for p in self.passages], np.bool_)
 
+    def forget(self) -> None:
+        """Let go of the texts: all chunks of a segment are alive at once, and their texts are the corpus."""
+        self.__dict__.pop("passages", None)
+
 
 class EncodingJob:
     """Encodes what parts lack of some segments.
@@ -175,7 +179,10 @@ class _Room:
             done += count
             self.listener(Advanced(self.stage, count))
 
-        truncated = self.kind.encode(self.entry, self.encoder, chunk, folder, tick=tick)
+        try:
+            truncated = self.kind.encode(self.entry, self.encoder, chunk, folder, tick=tick)
+        finally:
+            chunk.forget()
         self._tell(chunk, chunk.last - chunk.first - done)
         sync_tree(folder)
         sync_folder(self.folder)

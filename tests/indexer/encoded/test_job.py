@@ -14,6 +14,7 @@ import tamis
 from tamis.encoders.base import Passage
 from tamis.errors import FingerprintError, MissingResourceError, OutputExistsError, UsageError
 from tamis.events import Advanced, Event, Started
+from tamis.indexer.dense.kind import DenseKind
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import EncodedEntry, encoded_entries
 from tamis.indexer.writer import Writer, newest_manifest
@@ -85,6 +86,22 @@ def test_progress_counts_every_row_once(encoded: Path, toy: ModuleType) -> None:
         writer.add_part("toy", "dense", toy.ToyEncoder(), OPTIONS)
     assert Started("encode toy", 120, "rows") in told
     assert sum(e.count for e in told if isinstance(e, Advanced) and e.stage == "encode toy") == 120
+
+
+def test_texts_are_let_go_chunk_by_chunk(encoded: Path, toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All chunks of a segment live as long as it is encoded: were their texts kept, they would be the corpus."""
+    seen: list[Any] = []
+    encode = DenseKind.encode
+
+    def watched(self: DenseKind, entry: EncodedEntry, encoder: Any, texts: Any, folder: Path, *, tick: Any) -> int:
+        assert [chunk for chunk in seen if "passages" in vars(chunk)] == []
+        seen.append(texts)
+        return encode(self, entry, encoder, texts, folder, tick=tick)
+
+    monkeypatch.setattr(DenseKind, "encode", watched)
+    add_part(encoded, toy.ToyEncoder())
+    assert len(seen) == 9
+    assert [chunk for chunk in seen if "passages" in vars(chunk)] == []
 
 
 @pytest.mark.parametrize("fail_after", [0, 1, 4, 8])
