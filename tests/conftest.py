@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# no test asserts seconds, and a busy machine is no fault
+settings.register_profile("tamis", deadline=None)
+settings.load_profile("tamis")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
