@@ -23,7 +23,7 @@ from tamis.eval.halves import halves
 from tamis.eval.judgements import QrelsLike
 from tamis.eval.laboratory.costs import Cost, draw, measure_costs
 from tamis.eval.laboratory.experiment import CostRules
-from tamis.eval.laboratory.site import Site
+from tamis.eval.laboratory.site import Site, require_models
 from tamis.eval.laboratory.store import Store
 from tamis.eval.measures import Measure
 from tamis.eval.pareto import frontier
@@ -225,6 +225,7 @@ def tune_cascade(
         raise UsageError("no first stages: at least one is needed")
     for text in (*firsts, *rerankers):
         check(Pipeline.of(text))
+        require_models(Pipeline.of(text))
     judged = [i for i, query_id in enumerate(queries.ids) if query_id in qrels]
     if len(judged) < 4:
         raise DataError(

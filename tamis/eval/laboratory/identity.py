@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tamis.encoders.checkpoints import is_hub_id, locate_checkpoint
+from tamis.encoders.checkpoints import MINILM, is_hub_id, locate_checkpoint
 from tamis.families import Address, family
 from tamis.files import sha256_json
 
@@ -39,10 +39,20 @@ def checkpoint_ids(address: Address) -> list[str]:
 
 def to_download(address: Address) -> list[str]:
     """Return the models of the hub that an address needs and this machine has not."""
+    return [one for one in _absent(address) if is_hub_id(one)]
+
+
+def missing_models(address: Address) -> list[str]:
+    """Return the models that an address needs, and that are neither here nor of the hub."""
+    # without its package the offline model has an error of its own, which says what to install
+    return [one for one in _absent(address) if not is_hub_id(one) and one != MINILM]
+
+
+def _absent(address: Address) -> list[str]:
     return [
         one
         for one in checkpoint_ids(address)
-        if is_hub_id(one) and not Path(one).expanduser().exists() and locate_checkpoint(one, address.revision) is None
+        if not _exists(Path(one).expanduser()) and locate_checkpoint(one, address.revision) is None
     ]
 
 

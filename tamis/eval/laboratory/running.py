@@ -38,7 +38,7 @@ from tamis.eval.laboratory.results import (
     check_folder,
     write_results,
 )
-from tamis.eval.laboratory.site import Site, addresses
+from tamis.eval.laboratory.site import Site, addresses, require_models
 from tamis.eval.laboratory.store import Store
 from tamis.eval.profiles import choose_profile
 from tamis.events import Listener, ignore
@@ -210,6 +210,7 @@ class Laboratory:
             site = Site.over(index, collection.filter)
             for name, text in self.experiment.systems.items():
                 try:
+                    require_models(Pipeline.of(text))  # those that are loaded late too
                     site.runner.plan([text], self.experiment.k)
                 except TamisError as error:
                     problems.append(f"collection {collection.name!r}, system {name!r}: {error}")

@@ -8,8 +8,9 @@ from typing import Self
 
 from tamis._version import __version__
 from tamis.engine import Index
+from tamis.errors import MissingResourceError
 from tamis.eval.laboratory.costs import LoggingRunner, PartLog
-from tamis.eval.laboratory.identity import stage_identity
+from tamis.eval.laboratory.identity import missing_models, stage_identity
 from tamis.eval.laboratory.store import Store
 from tamis.families import Address
 from tamis.files import sha256_json
@@ -94,3 +95,14 @@ class Site:
 def addresses(pipeline: Pipeline) -> list[Address]:
     """Return the addresses of a pipeline's models, from left to right, without their depths."""
     return [split_depth(text)[0] for node in pipeline.walk() if (text := getattr(node, "address", None)) is not None]
+
+
+def require_models(pipeline: Pipeline) -> None:
+    """Check that a pipeline's checkpoints are here, or can be fetched from the hub.
+
+    Raises:
+        MissingResourceError: one is not, and is no model of the hub.
+    """
+    absent = [one for address in addresses(pipeline) for one in missing_models(address)]
+    if absent:
+        raise MissingResourceError(f"no model at {', '.join(map(repr, absent))}: name a folder, or ORGANISATION/NAME")

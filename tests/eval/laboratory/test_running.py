@@ -194,6 +194,7 @@ def test_all_that_is_wrong_is_told_before_any_work(bench: Any) -> None:
     message = str(caught.value)
     assert "system 'dense'" in message
     assert "system 'colbert'" in message
+    assert "system 'late': no model at './none'" in message
     assert "collection 'gone'" in message
     assert not (bench.folder / "out").exists()
 
