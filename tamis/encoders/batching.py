@@ -44,6 +44,11 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens all texts are."""
+        return sum(map(len, self.ids))
+
 
 @dataclass(frozen=True)
 class Numerics:

@@ -39,6 +39,9 @@ class Colbert(nn.Module):
         identity: of the checkpoint.
         numerics: where and how it runs.
         checkpoint: what was read of it.
+
+    Attributes:
+        tokens: how many the model has read so far, padding not counted.
     """
 
     def __init__(self, identity: ModelIdentity, numerics: Numerics, checkpoint: Checkpoint) -> None:
@@ -46,6 +49,7 @@ class Colbert(nn.Module):
         self.identity, self.numerics, self.dimensions = identity, numerics, checkpoint.dimensions
         self.transformer, self.head = checkpoint.transformer, checkpoint.head
         self._recipe = recipe = checkpoint.recipe
+        self.tokens = 0
         self._tokenizer = Tokenizer(checkpoint.home)
         _keep_whole(self._tokenizer, recipe.markers)
         if recipe.lower:
@@ -115,6 +119,7 @@ class Colbert(nn.Module):
                 vectors[starts[place] : starts[place + 1]] = values[row, : len(own)][own]
 
         run_batches(self, inputs, take, pad=self._tokenizer.pad, numerics=self.numerics, tick=tick)
+        self.tokens += inputs.tokens
         require_finite(self.identity.address, vectors)
         return TokenVectors(vectors, lengths, inputs.truncated)
 

@@ -155,13 +155,15 @@ class ExportedQueries:
         folder: where it is.
 
     Attributes:
-        tokens: of a batch.
+        budget: tokens of a batch.
+        tokens: how many the model has read so far, padding not counted.
 
     Raises:
         ModelError: the folder is damaged.
     """
 
-    tokens = 4096
+    budget = 4096
+    tokens = 0
 
     def __init__(self, folder: Path) -> None:
         card = read_json(folder / CARD)
@@ -177,7 +179,7 @@ class ExportedQueries:
     def run(self, inputs: Inputs, tick: Tick) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield the places of texts, and what the graph makes of them, batch by batch."""
         lengths, pad = np.array([len(ids) for ids in inputs.ids], np.int64), int(self.card["pad"])
-        for places in batches_of(lengths, self.tokens):
+        for places in batches_of(lengths, self.budget):
             width = int(lengths[places].max())
             ids = np.full((len(places), width), pad, np.int64)
             for row, place in enumerate(places.tolist()):
@@ -185,6 +187,7 @@ class ExportedQueries:
             mask = (np.arange(width) < lengths[places][:, None]).astype(np.int64)
             yield places, self._compute(ids, mask)
             tick(len(places))
+        self.tokens += inputs.tokens
 
     def _compute(self, ids: Any, mask: Any) -> Any:
         with self._lock:

@@ -90,7 +90,7 @@ class ExportedSparseEncoder(ExportedQueries):
         super().__init__(folder)
         pruning = pruning or Pruning()
         self._pruning = Pruning(pruning.top or self.card["top"], pruning.least)
-        self.tokens = max(_TOKENS, _NUMBERS // self.dimensions)  # there is a number for every token and dimension
+        self.budget = max(_TOKENS, _NUMBERS // self.dimensions)  # there is a number for every token and dimension
         self._table: NDArray[np.float32] | None = None
         if self.card["static"]:
             try:

@@ -41,11 +41,15 @@ class OpenAIEncoder:
         remote: the endpoint.
         model: its name there.
         options: what is asked of it.
+
+    Attributes:
+        tokens: how many the endpoint says that it has read so far.
     """
 
     def __init__(self, identity: ModelIdentity, remote: Remote, model: str, options: OpenAIOptions) -> None:
         self.identity, self.remote, self.model, self.options = identity, remote, model, options
         self.similarity: Similarity = "cosine" if options.normalise else "dot"
+        self.tokens = 0
         self._known: int | None = options.dimensions
         self._lock = threading.Lock()
 
@@ -109,6 +113,8 @@ class OpenAIEncoder:
             self._check_length(vectors.shape[1])
         except ModelError as error:
             raise ModelError(f"{self.identity.address}: {error}") from None
+        with self._lock:
+            self.tokens += read_usage(answer)
         if self.options.normalise:
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors.astype(np.float32)
@@ -132,6 +138,13 @@ def batches(texts: Sequence[str], most: int) -> Iterator[slice]:
         characters += len(text)
     if start < len(texts):
         yield slice(start, len(texts))
+
+
+def read_usage(answer: Any) -> int:
+    """Return the tokens that an answer says it cost; 0 where it does not say."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return count if type(count) is int and count > 0 else 0
 
 
 def read_answer(answer: Any, count: int) -> NDArray[np.float64]:

@@ -62,6 +62,11 @@ class Spar:
         self.identity, self.base, self.lexical, self.weight = identity, base, lexical, weight
         self.dimensions = base.dimensions + lexical.dimensions
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens both models have read so far; a base that does not count counts as none."""
+        return int(getattr(self.base, "tokens", 0)) + self.lexical.tokens
+
     def encode_passages(self, passages: Sequence[Passage], *, tick: Tick = no_tick) -> DenseVectors:
         """Encode documents with both; see `_joined` for what counts as truncated."""
         return _joined(self.base.encode_passages(passages), self.lexical.encode_passages(passages, tick=tick), 1.0)

@@ -48,6 +48,7 @@ class SparseTransformer(nn.Module, ABC):
     Attributes:
         limits: what the checkpoint itself says that a document and a query keep, whatever the options are.
         exports_queries: whether `query_graph` can be written as a graph (`tamis.encoders.exported_sparse`).
+        tokens: how many the model has read so far, padding not counted.
     """
 
     exports_queries = False
@@ -64,6 +65,7 @@ class SparseTransformer(nn.Module, ABC):
         self.identity, self.numerics, self.dimensions = identity, numerics, dimensions
         self.formats, self.pruning = formats, pruning
         self.limits = (Pruning(), Pruning())
+        self.tokens = 0
 
     @abstractmethod
     def forward(
@@ -204,6 +206,7 @@ class SparseTransformer(nn.Module, ABC):
                 rows = sparse_rows(len(places), owners.cpu().numpy(), dimensions.cpu().numpy(), values)
                 parts.append((places, finish(rows)))
                 tick(len(places))
+        self.tokens += inputs.tokens
         return stacked(len(inputs), parts, inputs.truncated)
 
 

@@ -28,6 +28,9 @@ class DenseTransformer(nn.Module, ABC):
         numerics: where and how it runs.
         dimensions: of the vectors.
         similarity: what compares them.
+
+    Attributes:
+        tokens: how many the model has read so far, padding not counted.
     """
 
     query_format: TextFormat | None = None
@@ -39,6 +42,7 @@ class DenseTransformer(nn.Module, ABC):
         super().__init__()
         self.identity, self.numerics = identity, numerics
         self.dimensions, self.similarity = dimensions, similarity
+        self.tokens = 0
 
     @abstractmethod
     def forward(
@@ -93,6 +97,7 @@ class DenseTransformer(nn.Module, ABC):
             return found
 
         run_batches(forward, inputs, take, pad=self.pad, numerics=self.numerics, tick=tick)
+        self.tokens += inputs.tokens
         require_finite(self.identity.address, vectors)
         return DenseVectors(vectors, inputs.truncated)
 

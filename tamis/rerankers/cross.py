@@ -87,7 +87,7 @@ class CrossEncoder(nn.Module):
             scores[places] = self.score(result).cpu().numpy()
 
         run_batches(self, inputs, take, pad=self.tokenizer.pad, numerics=self.numerics, tick=tick)
-        self.tokens += sum(map(len, inputs.ids))
+        self.tokens += inputs.tokens
         require_finite(self.identity.address, scores)
         return PairScores(scores, inputs.truncated)
 

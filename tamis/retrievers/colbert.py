@@ -20,7 +20,7 @@ from tamis.families import Address, option, scoped_address
 from tamis.indexer.dense.storage import STORES
 from tamis.indexer.multivector.part import EXACT, LateHow, MultiVectorPart, maxsim
 from tamis.ranking import Queries, Ranking, Rows, Scores, check_k
-from tamis.retrievers.models import CandidateScorer, EncodingFamily, QueryEncoder, find_part, missing_part
+from tamis.retrievers.models import CandidateScorer, Encoding, EncodingFamily, QueryEncoder, find_part, missing_part
 from tamis.stages import Evidence, PartSource, RowMask
 
 
@@ -47,7 +47,7 @@ def split(encoded: TokenVectors) -> list[NDArray[np.float32]]:
     return np.split(encoded.vectors, np.cumsum(encoded.lengths)[:-1]) if len(encoded.lengths) else []
 
 
-class LateRetriever:
+class LateRetriever(Encoding):
     """A `Retriever`, `Rescorer` and `Explainer` over a multi-vector part.
 
     Args:

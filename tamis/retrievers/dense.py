@@ -20,7 +20,7 @@ from tamis.indexer.dense.storage import STORES
 from tamis.kernels.codes import KINDS
 from tamis.kernels.dense import score_rows
 from tamis.ranking import Queries, Ranking, Rows, Scores, check_k
-from tamis.retrievers.models import CandidateScorer, EncodingFamily, QueryEncoder, find_part, missing_part
+from tamis.retrievers.models import CandidateScorer, Encoding, EncodingFamily, QueryEncoder, find_part, missing_part
 from tamis.stages import Evidence, PartSource, RowMask
 
 
@@ -44,7 +44,7 @@ class DensePartOptions:
         return How(self.exact or device is not None, self.oversample, self.ef, self.nprobe, device)
 
 
-class DenseRetriever:
+class DenseRetriever(Encoding):
     """A `Retriever` and `Rescorer` over a dense part.
 
     Args:

@@ -7,8 +7,9 @@ belong to the name; options of search scope do not.
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
@@ -72,6 +73,9 @@ class QueryEncoder:
     Args:
         open_encoder: opens it.
         entry: the part's; an encoder with another fingerprint is refused. None: any will do.
+
+    Attributes:
+        seconds: that the model has encoded so far; opening it is not counted.
     """
 
     def __init__(self, open_encoder: Callable[[], Any], entry: EncodedEntry | None) -> None:
@@ -79,6 +83,7 @@ class QueryEncoder:
         self._encoder: Any = None
         self._lock = threading.Lock()
         self._last: tuple[tuple[str, ...], Any] | None = None
+        self.seconds = 0.0
 
     @property
     def encoder(self) -> Any:
@@ -107,9 +112,42 @@ class QueryEncoder:
         key, last = tuple(texts), self._last
         if last is not None and last[0] == key:
             return last[1]
-        encoded = self.encoder.encode_queries(list(texts))
+        encoded = self._timed(self.encoder.encode_queries, list(texts))
         self._last = (key, encoded)
         return encoded
+
+    def encode_passages(self, passages: Sequence[Passage]) -> Any:
+        """Return encoded documents; what the encoder's `encode_passages` returns."""
+        return self._timed(self.encoder.encode_passages, passages)
+
+    def forget(self) -> None:
+        """Forget the batch that is remembered."""
+        self._last = None
+
+    def cost(self) -> Mapping[str, Any]:
+        """Return seconds in the model so far, and the tokens that it read; None where it does not count them."""
+        return {"model_seconds": self.seconds, "tokens": getattr(self._encoder, "tokens", None)}
+
+    def _timed(self, encode: Callable[..., Any], given: Any) -> Any:
+        begun = time.perf_counter()
+        encoded = encode(given)
+        self.seconds += time.perf_counter() - begun
+        return encoded
+
+
+class Encoding:
+    """A stage with an encoder of queries, which says what that has cost."""
+
+    _encoder: Any  # a QueryEncoder, or what stands in for one
+
+    def cost(self) -> Mapping[str, Any]:
+        """Return what the encoder has cost so far; see `QueryEncoder.cost`."""
+        cost: Mapping[str, Any] = self._encoder.cost()
+        return cost
+
+    def forget(self) -> None:
+        """Forget the queries that were encoded last, so that they cost again what they cost a newcomer."""
+        self._encoder.forget()
 
 
 class EncodingFamily:
@@ -129,7 +167,7 @@ class EncodingFamily:
         return open_encoder(address)
 
 
-class CandidateScorer(ABC):
+class CandidateScorer(Encoding, ABC):
     """A `tamis.stages.Rescorer` that encodes the candidates, where the index holds no encodings of the model.
 
     Args:
@@ -146,7 +184,7 @@ class CandidateScorer(ABC):
         ranking.require_space(self._documents)
         rows = np.unique(ranking.rows)
         passages = list(map(Passage, self._documents.titles(rows), self._documents.bodies(rows)))
-        encoded = self._encoder.encoder.encode_passages(passages)
+        encoded = self._encoder.encode_passages(passages)
         places = np.searchsorted(rows, ranking.rows)
         own = [places[first:last] for first, last in pairwise(ranking.offsets.tolist())]
         return ranking.with_scores(np.concatenate([np.zeros(0), *self.scores(queries, encoded, own)]))

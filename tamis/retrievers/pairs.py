@@ -21,7 +21,7 @@ from tamis.families import Address, option, scoped_address
 from tamis.indexer.dense.part import DensePart
 from tamis.indexer.dense.storage import STORES
 from tamis.ranking import Queries, Ranking
-from tamis.retrievers.models import EncodingFamily, QueryEncoder, find_part
+from tamis.retrievers.models import Encoding, EncodingFamily, QueryEncoder, find_part
 from tamis.stages import DocumentView, Evidence, PartSource, RowMask
 
 Score = Callable[[Any, NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
@@ -30,7 +30,7 @@ Score = Callable[[Any, NDArray[np.float32], NDArray[np.float32]], NDArray[np.flo
 _AT_ONCE = 4096
 
 
-class PairRescorer:
+class PairRescorer(Encoding):
     """A `Rescorer` and `Explainer` over precomputed vectors, or over texts.
 
     Args:
@@ -83,7 +83,7 @@ class PairRescorer:
         if self._part is not None:
             return self._part.vectors_of
         passages = list(map(Passage, self._documents.titles(rows), self._documents.bodies(rows)))
-        encoded = self._encoder.encoder.encode_passages(passages).vectors
+        encoded = self._encoder.encode_passages(passages).vectors
         return lambda some: encoded[np.searchsorted(rows, some)]
 
     def _scores(

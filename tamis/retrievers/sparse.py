@@ -22,7 +22,7 @@ from tamis.errors import UsageError
 from tamis.families import Address, option, scoped_address
 from tamis.indexer.sparse.part import SearchHow, SparsePart
 from tamis.ranking import Queries, Ranking, Rows, Scores, check_k
-from tamis.retrievers.models import CandidateScorer, EncodingFamily, QueryEncoder, find_part, missing_part
+from tamis.retrievers.models import CandidateScorer, Encoding, EncodingFamily, QueryEncoder, find_part, missing_part
 from tamis.stages import Evidence, PartSource, RowMask
 
 
@@ -61,8 +61,15 @@ class TokenQueries:
         """Return weighted dimensions."""
         return named_vectors(self._part, [Counter(text.split()) for text in texts])
 
+    def cost(self) -> Mapping[str, Any]:
+        """Return nothing: there is no model."""
+        return {}
 
-class SparseRetriever:
+    def forget(self) -> None:
+        """Do nothing: nothing is remembered."""
+
+
+class SparseRetriever(Encoding):
     """A `Retriever`, `Rescorer` and `Explainer` over a sparse part.
 
     Args:

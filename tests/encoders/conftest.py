@@ -147,7 +147,8 @@ class Endpoint:
         """The right answer, its items in another order than the texts."""
         dimensions = body.get("dimensions", 26)
         items = [{"index": i, "embedding": self.vector(text, dimensions)} for i, text in enumerate(body["input"])]
-        return 200, {}, {"object": "list", "data": items[::-1], "model": body["model"]}
+        usage = {"prompt_tokens": sum(len(text.split()) for text in body["input"])}
+        return 200, {}, {"object": "list", "data": items[::-1], "model": body["model"], "usage": usage}
 
     def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
         endpoint = self

@@ -40,6 +40,7 @@ def test_vectors_come_in_the_order_of_the_texts(endpoint: Any) -> None:
     np.testing.assert_allclose(queries, unit([endpoint.vector("what soup")]), atol=1e-6)
     assert endpoint.requests[-1][1] == {"model": "m", "input": ["what soup"], "encoding_format": "float"}
     assert (encoder.dimensions, encoder.similarity) == (26, "cosine")
+    assert encoder.tokens == sum(len(text.split()) for text in written) + 2  # the endpoint counts words
     assert len(endpoint.requests) == 4  # the dimensions were known from the vectors
     assert encoder.encode_queries([]).vectors.shape == (0, 26)
     assert isinstance(encoder, DenseEncoder)

@@ -1,7 +1,8 @@
 """What a system costs: how long one query takes, how many a second, what its models read, how much of the index it needs.
 
 Topics are drawn under a seed and asked one by one, as a user asks, after a first one that opens everything; then all in one
-batch. Caches of scores are off. Rounds go system by system, so that a machine that slows down slows all alike.
+batch. Caches of scores are off, and every query is encoded, also one that was asked just before. Rounds go system by system, so
+that a machine that slows down slows all alike.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Cost:
         p50_ms: median milliseconds of one query, of every topic's median over the rounds.
         p95_ms: 95th percentile of the same (the largest, of fewer than 20 topics).
         queries_per_second: of all topics in one batch, median over the rounds.
-        model_ms: milliseconds a query in rerankers' models; None where there are none.
-        tokens: that rerankers' models read a query; None where none counts them.
+        model_ms: milliseconds a query in models, encoders of queries and rerankers; None where there are none.
+        tokens: that the models read a query; None where none counts them.
         index_bytes: of what the system reads: documents and parts.
         parts: the rooms and parts that were counted.
     """
@@ -203,18 +204,26 @@ def _uncached(pipeline: Pipeline) -> Pipeline:
 
 
 def _seconds(runner: Runner, plan: Plan, queries: Queries, mask: RowMask | None) -> float:
+    for stage in _stages(plan):
+        if hasattr(stage, "forget"):
+            stage.forget()
     begun = time.perf_counter()
     runner.execute(plan, queries, mask=mask)
     return time.perf_counter() - begun
 
 
 def _spent(plan: Plan) -> tuple[float, float] | None:
-    """Model seconds and tokens of a plan's rerankers so far; None where it has none."""
-    stages: Sequence[Any] = [step.stage.object for step in plan.steps if hasattr(step, "stage")]
-    costs = [stage.cost() for stage in {id(stage): stage for stage in stages if hasattr(stage, "cost")}.values()]
+    """Model seconds and tokens of a plan's stages so far; None where it has no model."""
+    costs = [cost for stage in _stages(plan) if hasattr(stage, "cost") if (cost := stage.cost())]
     if not costs:
         return None
     return (
         float(sum(cost.get("model_seconds") or 0.0 for cost in costs)),
         float(sum(cost.get("tokens") or 0 for cost in costs)),
     )
+
+
+def _stages(plan: Plan) -> list[Any]:
+    """Return the distinct stages that a plan runs."""
+    stages: Sequence[Any] = [step.stage.object for step in plan.steps if hasattr(step, "stage")]
+    return list({id(stage): stage for stage in stages}.values())

@@ -53,7 +53,7 @@ def _cost_note(costs: Sequence[Cost]) -> str:
         "q/s: the same in one batch",
     ]
     if any(cost.model_ms is not None for cost in costs):
-        parts.append("model ms, tokens: of rerankers' models, a query")
+        parts.append("model ms, tokens: of models, encoders of queries and rerankers, a query")
     if any(cost.index_bytes is not None for cost in costs):
         parts.append("MB: of the index, as far as it is read")
     return "; ".join(parts) + "."

@@ -246,6 +246,19 @@ def test_a_collection_is_scored_by_its_profile(bench: Any) -> None:
     assert any("Profile trec-dl-2019" in note for note in notes)
 
 
+def test_encoders_of_queries_cost_too(bench: Any) -> None:
+    path = bench.write({"fused": "rrf(bm25, bm25 % 3 >> dense:minilm)", "deep": "bm25 % 3 >> dense:minilm"})
+    path.write_text(path.read_text().replace("topics = 0", "topics = 1\nrounds = 2"))
+    systems = run(path, bench.folder / "out").collections["tiny"].systems
+    fused, deep = systems["fused"].cost, systems["deep"].cost
+    assert fused is not None
+    assert deep is not None
+    assert 0 < (deep.model_ms or 0) < 1000 * 60
+    assert 0 < (fused.model_ms or 0) < 1000 * 60
+    assert deep.tokens == fused.tokens  # one model is asked once for both
+    assert (deep.tokens or 0) > 3 * 3  # three candidates and the query, although it was asked in the round before
+
+
 def test_costs_are_measured_without_caches_and_remembered(bench: Any) -> None:
     path = bench.write({"bm25": "bm25", "deep": f"bm25 % 3 >> {bench.model}"})
     path.write_text(path.read_text().replace("topics = 0", "topics = 3\nrounds = 2"))
