@@ -3,9 +3,10 @@
     python -m benchmarks.bm25_peers --size 1000000 --peers-python peers/bin/python
 
 `--peers-python` is the interpreter of an environment with `benchmarks/peers/requirements.txt`; engines that it lacks are left
-out and named. Tamis and SimpleSearcher end with external ids and scores in Python; bare Lucene (through Tamis's bridge,
-``engine=lucene``) too; tantivy and PISA are given an easier task: tantivy's hits stay document addresses, and k1 and b are
-fixed at 1.2 and 0.75. Engines live all the time in processes of their own and take turns, way by way, depth by depth.
+out and named. Tamis, SimpleSearcher, bare Lucene (through Tamis's bridge, ``engine=lucene``) and PISA end with external ids and
+scores in Python; bm25s and tantivy with numbers or addresses of documents, beside which stands Tamis ending likewise, as
+`Index.rank` does. tantivy's k1 and b are fixed at 1.2 and 0.75. Engines live all the time in processes of their own and take
+turns, way by way, depth by depth.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from benchmarks.searching import DEEP_QUERIES, DEPTHS, Peer, read_queries
 
 WAYS = ("one by one", "batch, 1 thread", "batch, 2 threads")
 PEERS = ("bm25s", "tantivy", "pisa", "pisa-maxscore")
+OURS, NUMBERS = "Tamis", "Tamis, numbers"
+NUMBERED = ("bm25s", "tantivy")
+"""Peers that end with numbers."""
 COMPARED = 20
 
 
@@ -87,19 +91,29 @@ def measure(engines: Sequence[Engine], count: int, rounds: int) -> dict[str, dic
 
 
 def describe(rates: dict[str, dict[str, list[float]]], overlap: dict[str, float], cards: dict[str, str]) -> str:
-    """The figures as Markdown, and the ratio of Tamis to the best peer, as a median over the rounds."""
+    """The figures as Markdown, and the ratios of Tamis to the best peer, as medians over the rounds."""
     columns = [f"{way}, k={k}" for k in DEPTHS for way in WAYS]
     rows: list[list[Any]] = []
     for name, own in rates.items():
         figures = [median(own[column]) if column in own else "–" for column in columns]
         rows.append([name, *figures, overlap.get(name, "–"), cards.get(name, "–")])
-    ratios: list[Any] = ["**Tamis / best peer**"]
-    for column in columns:
-        others = {name: median(own[column]) for name, own in rates.items() if name != "Tamis" and column in own}
-        best = max(others, key=lambda name: others[name])
-        pairs = zip(rates["Tamis"][column], rates[best][column], strict=True)
-        ratios.append(f"**{median([ours / theirs for ours, theirs in pairs]):.1f}** ({best})")
-    return markdown(["queries/s", *columns, "top 10 as Lucene's", "index MiB, build s"], [*rows, [*ratios, "", ""]])
+    everyone = [name for name in rates if name not in (OURS, NUMBERS)]
+    named = [name for name in everyone if name not in NUMBERED]
+    for ours, title, peers in (
+        (OURS, "Tamis / best peer", everyone),
+        (OURS, "Tamis / best that gives ids", named),
+        (NUMBERS, "Tamis, numbers / best peer", everyone),
+    ):
+        rows.append([f"**{title}**", *(ratio(rates, ours, peers, column) for column in columns), "", ""])
+    return markdown(["queries/s", *columns, "top 10 as Lucene's", "index MiB, build s"], rows)
+
+
+def ratio(rates: dict[str, dict[str, list[float]]], ours: str, peers: Sequence[str], column: str) -> str:
+    """Return the ratio of our rate to that of the fastest of some peers, and which that is."""
+    others = {name: median(rates[name][column]) for name in peers if column in rates[name]}
+    best = max(others, key=lambda name: others[name])
+    pairs = zip(rates[ours][column], rates[best][column], strict=True)
+    return f"**{median([one / other for one, other in pairs]):.1f}** ({best})"
 
 
 def main() -> None:
@@ -111,11 +125,12 @@ def main() -> None:
         index, queries = index_of(work, collected, given.threads), collected / "queries.tsv"
         peers, failed = start_peers(given.peers_python, PEERS, collected)
         cards = {p.name: f"{p.bytes / (1 << 20):,.0f}" + (f", {p.seconds:.0f}" if p.seconds else "") for p in peers}
-        cards["Tamis"] = f"{size_mib(index / 'parts'):,.0f} (postings)"
-        own = [Own("Tamis", "tamis", index, queries), Own("SimpleSearcher", "anserini", index, queries)]
-        engines: list[Engine] = [*own, Own("Lucene, bare", "lucene", index, queries), *peers]
+        cards[OURS] = f"{size_mib(index / 'parts'):,.0f} (postings)"
+        anserini = Own("SimpleSearcher", "anserini", index, queries)
+        ours = [Own(OURS, "tamis", index, queries), Own(NUMBERS, "tamis-numbers", index, queries)]
+        engines: list[Engine] = [*ours, anserini, Own("Lucene, bare", "lucene", index, queries), *peers]
         try:
-            lucene = own[1].answers("one by one", 10, COMPARED)
+            lucene = anserini.answers("one by one", 10, COMPARED)
             overlap = {}
             for engine in engines:
                 found = engine.answers(engine.ways[0], 10, COMPARED)[:COMPARED]

@@ -95,6 +95,23 @@ def anserini_searches(folder: str) -> Iterator[tuple[str, Search]]:
     yield "search only", lambda queries, k: [searcher.search(text, k) for _, text in queries] and None
 
 
+def number_searches(folder: str) -> Iterator[tuple[str, Search]]:
+    """Ours, ending as `Index.rank` does: with the numbers of rows, and scores, in arrays."""
+    import tamis
+
+    def batch(index: Any) -> Search:
+        def search(queries: Queries, k: int) -> Answers:
+            index.rank(queries, k)
+            return [[] for _ in queries]
+
+        return search
+
+    one, two = batch(tamis.open(folder, threads=1)), batch(tamis.open(folder, threads=2))
+    yield "one by one", lambda queries, k: [one([query], k)[0] for query in queries]
+    yield "batch, 1 thread", one
+    yield "batch, 2 threads", two
+
+
 def lucene_searches(folder: str) -> Iterator[tuple[str, Search]]:
     """Lucene through our bridge, without Anserini's searcher."""
     return tamis_searches(folder, "bm25?engine=lucene")
@@ -102,7 +119,7 @@ def lucene_searches(folder: str) -> Iterator[tuple[str, Search]]:
 
 ENGINES = {"tamis": tamis_searches, "anserini": anserini_searches}
 """What `compare` compares."""
-SERVED = {**ENGINES, "lucene": lucene_searches}
+SERVED = {**ENGINES, "tamis-numbers": number_searches, "lucene": lucene_searches}
 
 
 def serve(engine: str, folder: str, queries: Queries) -> None:

@@ -26,6 +26,9 @@ from tamis.pipeline.steps import Plan
 from tamis.ranking import Queries
 from tamis.stages import DocumentView, PartSource, RowMask
 
+MEASURED = 2
+"""Of what costs mean; raised when it changes, so that remembered ones are measured again."""
+
 _BASE = "segments"  # ids and texts, which every system needs
 _SHARED = " (shared)"
 

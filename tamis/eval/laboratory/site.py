@@ -9,7 +9,7 @@ from typing import Self
 from tamis._version import __version__
 from tamis.engine import Index
 from tamis.errors import MissingResourceError
-from tamis.eval.laboratory.costs import LoggingRunner, PartLog
+from tamis.eval.laboratory.costs import MEASURED, LoggingRunner, PartLog
 from tamis.eval.laboratory.identity import missing_models, stage_identity
 from tamis.eval.laboratory.store import Store
 from tamis.families import Address
@@ -89,7 +89,7 @@ class Site:
         """
         node = Pipeline.of(pipeline)
         identities = [self.identity(str(address), store) for address in addresses(node)]
-        return sha256_json([self.scope, str(node), identities, rules])
+        return sha256_json([MEASURED, self.scope, str(node), identities, rules])
 
 
 def addresses(pipeline: Pipeline) -> list[Address]:
