@@ -115,8 +115,9 @@ def _faiss() -> Iterator[Check]:
     if not found:
         yield Check("faiss", "not installed", "install it with: pip install faiss-cpu")
     elif len(found) > 1:
-        extra = " ".join(name for name in found if name != "faiss-cpu")
-        yield Check("faiss", f"{text}: they overwrite each other", f"keep one: pip uninstall {extra}")
+        kept, *others = sorted(found, key=lambda name: name == "faiss-cpu")  # who installs a GPU's wants it
+        way = f"pip uninstall {' '.join(others)}, then pip install --force-reinstall --no-deps {kept}"
+        yield Check("faiss", f"{text}: they overwrite each other", f"keep one: {way}")
     else:
         yield Check("faiss", f"{text} ({'CPU' if 'faiss-cpu' in found else 'GPU'})")
 

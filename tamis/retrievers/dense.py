@@ -36,12 +36,14 @@ class DensePartOptions:
     ef: int | None = option(None, "candidates that a graph search keeps", ge=1)
     nprobe: int | None = option(None, "inverted lists that are read", ge=1)
     scan: str = option("cpu", "what looks at the vectors: cpu, or a torch device such as cuda, which then holds them")
+    ann: str = option("cpu", "what searches an approximate index: cpu, or a GPU such as cuda, by faiss-gpu")
     part: str | None = option(None, "name of the part to read, where several were encoded by the model")
 
     def how(self) -> How:
         """Return what the search options ask for."""
         device = None if self.scan == "cpu" else self.scan
-        return How(self.exact or device is not None, self.oversample, self.ef, self.nprobe, device)
+        ann = None if self.ann == "cpu" else self.ann
+        return How(self.exact or device is not None, self.oversample, self.ef, self.nprobe, device, ann)
 
 
 class DenseRetriever(Encoding):

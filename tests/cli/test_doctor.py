@@ -31,7 +31,7 @@ def test_missing_java_is_exit_3_with_the_fix(tamis, monkeypatch, tmp_path):
         ({}, "not installed", "pip install faiss-cpu"),
         ({"faiss-cpu": "1.9"}, "faiss-cpu 1.9 (CPU)", ""),
         ({"faiss-gpu-cu12": "1.9"}, "faiss-gpu-cu12 1.9 (GPU)", ""),
-        ({"faiss-cpu": "1.9", "faiss-gpu": "1.7"}, "faiss-cpu 1.9, faiss-gpu 1.7", "pip uninstall faiss-gpu"),
+        ({"faiss-cpu": "1.9", "faiss-gpu": "1.7"}, "faiss-cpu 1.9, faiss-gpu 1.7", "--no-deps faiss-gpu"),
     ],
 )
 def test_faiss(installed, found, fix, monkeypatch):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tamis.errors import CorruptIndexError, DataError, MissingResourceError, UsageError
 from tamis.files import atomic_write
+from tamis.indexer.dense.gpu import on_gpu
 from tamis.indexer.dense.recall import Recall, perturbed_queries, recall_of
 from tamis.kernels.codes import widen
 from tamis.kernels.dense import (
@@ -189,17 +190,26 @@ def open_ann(path: Path | str) -> Any:
 class Ann:
     """faiss indexes and the arrays of vectors they were built from, one of each a segment.
 
+    Args:
+        indexes: of faiss.
+        vectors: [rows, dimensions] each.
+        device: the GPU that a copy of each goes to and is searched on, unless only some rows may be found; None: the
+            processor.
+
     Raises:
         CorruptIndexError: an index does not hold as many vectors, or not of as many dimensions, as its array.
+        UsageError: the kind of index cannot be searched on a GPU.
+        PrerequisiteError: there is no such GPU, or no faiss for it.
     """
 
-    def __init__(self, indexes: Sequence[Any], vectors: Sequence[NDArray[Any]]) -> None:
+    def __init__(self, indexes: Sequence[Any], vectors: Sequence[NDArray[Any]], device: str | None = None) -> None:
         found, wanted = [(index.ntotal, index.d) for index in indexes], [array.shape for array in vectors]
         if found != wanted:
             raise CorruptIndexError(
                 f"faiss indexes of {found} (vectors, dimensions) for arrays of {wanted}: build them again"
             )
         self.indexes, self.vectors = indexes, vectors
+        self._whole = indexes if device is None else [on_gpu(index, device) for index in indexes]
         self.starts = np.concatenate([[0], np.cumsum([len(array) for array in vectors], dtype=np.int64)])
         self._plain: dict[tuple[int, int | None, int | None, int], Any] = {}
 
@@ -251,7 +261,7 @@ class Ann:
             short = np.arange(len(queries))
             if one is None or allowed >= selectivity * len(array):
                 if one is None:
-                    parameters = self._parameters(i, ef, nprobe, wanted)
+                    index, parameters = self._whole[i], self._parameters(i, ef, nprobe, wanted)
                 else:
                     parameters = _parameters(index, faiss.IDSelectorBitmap(one), ef, nprobe, wanted)
                 scores, numbers = index.search(queries, wanted, params=parameters)

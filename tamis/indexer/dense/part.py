@@ -38,6 +38,7 @@ class How:
         ef: candidates that a graph search keeps.
         nprobe: inverted lists that are read.
         device: a torch device that holds the vectors and scans them all; None: the processor.
+        ann: the GPU that approximate indexes are searched on; None: the processor.
     """
 
     exact: bool = False
@@ -45,6 +46,7 @@ class How:
     ef: int | None = None
     nprobe: int | None = None
     device: str | None = None
+    ann: str | None = None
 
 
 EXACT = How(exact=True)
@@ -70,6 +72,7 @@ class DensePart:
         self.starts = np.cumsum([0, *(shard.rows for shard in entry.shards)])
         self._lock = threading.Lock()
         self._devices: dict[str, DeviceScan] = {}
+        self._anns: dict[str | None, Ann] = {}
 
     def close(self) -> None:
         """Nothing is held but memory maps, which go with the object."""
@@ -146,7 +149,7 @@ class DensePart:
         plain = [i for i, index in enumerate(self.indexes) if index is None]
         found: list[tuple[list[int], Hits]] = []
         if indexed:
-            ann = Ann([self.indexes[i] for i in indexed], [self.vectors[i] for i in indexed])
+            ann = self._ann(indexed, how.ann)
             options: dict[str, Any] = {"ef": how.ef, "nprobe": how.nprobe, "oversample": how.oversample or 1}
             options["threads"] = self.threads
             found.append((indexed, ann.search(queries, k, mask=[masks[i] for i in indexed], **options)))
@@ -160,6 +163,13 @@ class DensePart:
             positions = np.concatenate([self._whole_positions(shards, hits[i][0]) for shards, hits in found])
             lists.append(rank(positions, np.concatenate([hits[i][1] for _, hits in found]), k))
         return Hits.of(lists)
+
+    def _ann(self, indexed: list[int], device: str | None) -> Ann:
+        with self._lock:
+            if device not in self._anns:
+                indexes = [self.indexes[i] for i in indexed]
+                self._anns[device] = Ann(indexes, [self.vectors[i] for i in indexed], device)
+            return self._anns[device]
 
     def _whole_positions(self, shards: list[int], positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions among some shards as positions among all."""
