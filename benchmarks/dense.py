@@ -133,10 +133,8 @@ def approximate(vectors: Array, queries: Array, work: Path, given: argparse.Name
     random = np.random.default_rng(SEED)
     masks = {share: [np.packbits(random.random(len(vectors)) < share, bitorder="little")] for share in SHARES}
     for factory in filter(None, given.factories.split(";")):
-        begin = time.perf_counter()
-        build_ann(vectors, work / "ann.faiss", factory=factory, sample=10, threads=given.build_threads or given.threads)
-        took = time.perf_counter() - begin
-        index = open_ann(work / "ann.faiss")
+        path, took = built(vectors, factory, work, given.build_threads or given.threads)
+        index = open_ann(path)
         ann = Ann([index], [vectors])
         _set_parameters(index, given.ef, given.nprobe)
         options = {"ef": given.ef, "nprobe": given.nprobe, "threads": given.threads}
@@ -150,7 +148,7 @@ def approximate(vectors: Array, queries: Array, work: Path, given: argparse.Name
             recall = recall_of(
                 hits_of(search) if name == "faiss itself" else search, [vectors], queries, threads=given.threads
             )
-            size = (work / "ann.faiss").stat().st_size / len(vectors)
+            size = path.stat().st_size / len(vectors)
             more = 4 * vectors.shape[1] if "again" in name else 0
             table.append(
                 {
@@ -173,6 +171,17 @@ def approximate(vectors: Array, queries: Array, work: Path, given: argparse.Name
                 speed = rates({"": search}, queries[:100], 10, 1)[""]
                 filtered.append({"variant": f"{factory}, {name}", "share": share, **recall, "1 by 1": speed})
     return table, filtered
+
+
+def built(vectors: Array, factory: str, work: Path, threads: int) -> tuple[Path, float]:
+    """Return the index of a kept folder, or build it; and the seconds that it took."""
+    path = work / f"{len(vectors)}-{factory.replace(',', '-')}.faiss"
+    card = path.with_suffix(".seconds")
+    if not card.exists():
+        begin = time.perf_counter()
+        build_ann(vectors, path, factory=factory, sample=10, threads=threads)
+        card.write_text(repr(time.perf_counter() - begin), "ascii")
+    return path, float(card.read_text("ascii"))
 
 
 def _set_parameters(index: Any, ef: int, nprobe: int) -> None:
@@ -207,7 +216,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of both sides (default %(default)s)")
     parser.add_argument("--build-threads", type=int, help="for building faiss indexes (default: as --threads)")
-    parser.add_argument("--work", type=Path, help="folder for vectors and indexes (default: temporary)")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="folder for vectors and indexes, kept and reused with the same vectors (default: temporary)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     with work_folder(given.work) as work:
