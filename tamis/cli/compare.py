@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tamis.cli.evaluate import IgnoreSelfOption, JudgedOnlyOption, JudgedOption, ProfileOption
-from tamis.cli.options import FormatOption, MeasuresOption, QrelsArgument, RunsArgument, TiesOption
+from tamis.cli.options import (
+    FormatOption,
+    IgnoreSelfOption,
+    JudgedOnlyOption,
+    JudgedOption,
+    MeasuresOption,
+    ProfileOption,
+    QrelsArgument,
+    RunsArgument,
+    TiesOption,
+)
 from tamis.cli.session import Session
 from tamis.errors import DataError, MissingResourceError, UnknownNameError, UsageError
 

@@ -6,22 +6,18 @@ from typing import Annotated
 
 import typer
 
-from tamis.cli.options import FormatOption, MeasuresOption, QrelsArgument, RunsArgument, TiesOption
+from tamis.cli.options import (
+    FormatOption,
+    IgnoreSelfOption,
+    JudgedOnlyOption,
+    JudgedOption,
+    MeasuresOption,
+    ProfileOption,
+    QrelsArgument,
+    RunsArgument,
+    TiesOption,
+)
 from tamis.cli.session import Session
-
-ProfileOption = Annotated[
-    str | None,
-    typer.Option(
-        "--profile",
-        metavar="NAME",
-        help="Score as this collection is scored, e.g. trec-dl-2019 or beir/arguana; auto takes it from the name of QRELS.",
-    ),
-]
-IgnoreSelfOption = Annotated[bool, typer.Option("--ignore-self", help="Drop results whose id is the query's own.")]
-JudgedOnlyOption = Annotated[
-    bool, typer.Option("--judged-only", help="Leave unjudged documents out, where a measure can.")
-]
-JudgedOption = Annotated[bool, typer.Option("--judged", help="Share of judged documents beside every measure.")]
 
 
 def evaluate(

@@ -59,6 +59,19 @@ TiesOption = Annotated[
         help="Order of equal scores: trec_eval (ids descending), docid (ids ascending) or stable (as in the run).",
     ),
 ]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="Score as this collection is scored, e.g. trec-dl-2019 or beir/arguana; auto takes it from the name of QRELS.",
+    ),
+]
+IgnoreSelfOption = Annotated[bool, typer.Option("--ignore-self", help="Drop results whose id is the query's own.")]
+JudgedOnlyOption = Annotated[
+    bool, typer.Option("--judged-only", help="Leave unjudged documents out, where a measure can.")
+]
+JudgedOption = Annotated[bool, typer.Option("--judged", help="Share of judged documents beside every measure.")]
 FormatOption = Annotated[
     str, typer.Option("--format", metavar="table|json|csv|markdown|latex", help="Form of the output.")
 ]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from tamis.indexer.dense.quantise import build_codes
 from tamis.indexer.dense.storage import VECTORS, open_vectors, storage_type, to_storage
 from tamis.indexer.encoded.entry import EncodedEntry
 from tamis.indexer.encoded.kinds import Texts
+from tamis.indexer.encoded.queries import write_queries
 from tamis.kernels.codes import check_kind
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ FLAT, AUTO = "flat", "auto"
 ANN_ROWS = 1000
 """Shards of fewer rows get no approximate index: scanning them is quicker."""
 
-QUERY = "query"
-"""Folder of the exported query encoder among what the shards share."""
 
 _COPIED_ROWS = 1 << 16
 
@@ -87,15 +85,8 @@ class DenseKind:
         return 0
 
     def prepare(self, entry: EncodedEntry, encoder: Any, chunks: Sequence[Path], shared: Path) -> dict[str, Any]:
-        """Export the query encoder, where it can be, so that a search need not load the model."""
-        if not can_export(encoder):
-            return {}
-        try:
-            export_query_encoder(encoder, shared / QUERY)
-        except ModelError as error:  # the model itself still serves
-            shutil.rmtree(shared / QUERY, ignore_errors=True)
-            return {"not_exported": str(error)}
-        return {}
+        """Export the query encoder, where it can be."""
+        return dict(write_queries(encoder, shared, can_export, export_query_encoder))
 
     def assemble(self, entry: EncodedEntry, chunks: Sequence[Path], shared: Path, shard: Path) -> None:
         """Put the chunks one after another."""

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from tamis.errors import DataError
 from tamis.indexer.dense.ann import Ann, open_ann
-from tamis.indexer.dense.kind import ANN, FLAT, QUERY, read_blank
+from tamis.indexer.dense.kind import ANN, FLAT, read_blank
 from tamis.indexer.dense.quantise import open_codes
 from tamis.indexer.dense.storage import VECTORS, open_vectors
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import SHARED, EncodedEntry
+from tamis.indexer.encoded.queries import QUERY
 from tamis.kernels.codes import Codes, widen
 from tamis.kernels.dense import Masks, rank, score_rows, search_codes, search_flat
 from tamis.kernels.searching import Hits

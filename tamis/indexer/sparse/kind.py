@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from tamis.errors import ModelError, UsageError
 from tamis.files import sha256_json, write_json
 from tamis.indexer.encoded.entry import EncodedEntry
 from tamis.indexer.encoded.kinds import Texts
+from tamis.indexer.encoded.queries import write_queries
 from tamis.indexer.sparse.levels import Levels
 from tamis.indexer.sparse.loss import measure_loss
 from tamis.indexer.sparse.runs import RUN_CARD, RunEntry, build_run, plan_runs
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 NAMES = "names.json"
 CARD = "sparse.json"
-QUERY = "query"
-"""Folder of the exported query encoder among what the shards share."""
 WHOLE = "whole"
 """Folder in a chunk: its rows before they were pruned, where they were."""
 SAMPLE_ROWS = 10_000
@@ -72,6 +70,7 @@ class SparseKind:
     def prepare(self, entry: EncodedEntry, encoder: Any, chunks: Sequence[Path], shared: Path) -> dict[str, Any]:
         """Choose the code, measure what it loses, and keep the names of the dimensions."""
         named = write_names(encoder, shared)
+        queries = write_queries(encoder, shared, can_export_sparse, export_sparse_queries)
         kept = join_rows([open_rows(chunk, WEIGHTS) for chunk in chunks])
         sample = kept.values if kept.values is not None else np.zeros(0, np.float32)
         bits = entry.options["bits"]
@@ -79,7 +78,7 @@ class SparseKind:
         whole = join_rows([open_rows(c / WHOLE if (c / WHOLE).is_dir() else c, WEIGHTS) for c in chunks])
         loss = measure_loss(whole, replace(kept, values=levels.decode(levels.encode(sample))))
         loss["coding_error"] = round(levels.error(sample), 6)
-        return {"levels": levels.to_json(), "loss": loss, "named": named, **write_queries(encoder, shared)}
+        return {"levels": levels.to_json(), "loss": loss, "named": named, **queries}
 
     def assemble(self, entry: EncodedEntry, chunks: Sequence[Path], shared: Path, shard: Path) -> None:
         """Put the chunks one after another, in codes."""
@@ -175,18 +174,6 @@ def write_names(encoder: Any, shared: Path) -> bool:
         return False
     (shared / NAMES).write_text(json.dumps(list(names), ensure_ascii=False), "utf-8")
     return True
-
-
-def write_queries(encoder: Any, shared: Path) -> dict[str, str]:
-    """Export the query encoder, where it can be, so that a search need not load the model; say why not where it failed."""
-    if not can_export_sparse(encoder):
-        return {}
-    try:
-        export_sparse_queries(encoder, shared / QUERY)
-    except ModelError as error:  # the model itself still serves
-        shutil.rmtree(shared / QUERY, ignore_errors=True)
-        return {"not_exported": str(error)}
-    return {}
 
 
 def write_shard(entry: EncodedEntry, rows: SparseRows, shard: Path, *, clipped: int) -> None:

@@ -17,8 +17,9 @@ from tamis.encoders.sparse_rows import Pruning
 from tamis.errors import CorruptIndexError
 from tamis.indexer.documents import DocumentStore
 from tamis.indexer.encoded.entry import SHARED, EncodedEntry
+from tamis.indexer.encoded.queries import QUERY
 from tamis.indexer.positions import Bitmaps, Positions
-from tamis.indexer.sparse.kind import NAMES, QUERY
+from tamis.indexer.sparse.kind import NAMES
 from tamis.indexer.sparse.levels import Levels
 from tamis.indexer.sparse.runs import Run, RunEntry
 from tamis.indexer.sparse.storage import CODES, SparseRows, open_rows
