@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ BATCH = 6
 OVERSAMPLE: dict[CodeKind, tuple[int, int]] = {"bf16": (2, 20), "int8": (3, 30), "bit": (40, 400)}
 """Candidates of the first pass for each kind: k times the first number, and at least the second (benchmarks/dense.py)."""
 
-_STORES = {"float32": 0, "float16": 1, "uint16": 2}
+_STORES = {np.dtype(np.float32): 0, np.dtype(np.float16): 1, np.dtype(np.uint16): 2}
 _CODES = {"bf16": 2, "int8": 3, "bit": 4}
 _TILE, _QUERIES = 16_384, 64
 _SMALLEST_SHARE = 1 << 16  # rows that are worth a thread
@@ -159,6 +160,21 @@ def score_rows(
     if len(positions) and (positions.min() < 0 or positions.max() >= starts[-1]):
         wrong = int(positions[(positions < 0) | (positions >= starts[-1])][0])
         raise UsageError(f"row {wrong} is not among {starts[-1]} vectors")
+    if len(vectors) == 1:  # a single query through a fast index waits for this
+        scores = np.frombuffer(_call("dense_scores", *_of_vectors(vectors[0], query), positions), np.float32)
+    else:
+        scores = _score_apart(vectors, query, positions, starts)
+    if not np.isfinite(scores).all():
+        raise _not_finite(int(positions[~np.isfinite(scores)][0]))
+    return scores
+
+
+def _score_apart(
+    vectors: Sequence[NDArray[Any]],
+    query: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    starts: NDArray[np.int64],
+) -> NDArray[np.float32]:
     scores = np.empty(len(positions), np.float32)
     owners = np.searchsorted(starts, positions, "right") - 1
     for i, array in enumerate(vectors):
@@ -168,8 +184,6 @@ def score_rows(
         scores[mine] = np.frombuffer(
             _call("dense_scores", *_of_vectors(array, query), positions[mine] - starts[i]), np.float32
         )
-    if not np.isfinite(scores).all():
-        raise _not_finite(int(positions[~np.isfinite(scores)][0]))
     return scores
 
 
@@ -177,7 +191,7 @@ def score_rows(
 
 
 def _of_vectors(array: NDArray[Any], query: NDArray[np.float32]) -> _Scan:
-    return _Scan(_STORES[array.dtype.name], array.shape[1], array, None, query, 1.0, 0.0, 0)
+    return _Scan(_STORES[array.dtype], array.shape[1], array, None, query, 1.0, 0.0, 0)
 
 
 def _of_codes(codes: Codes, query: QueryCodes) -> _Scan:
@@ -378,7 +392,7 @@ def _blas(threads: int) -> AbstractContextManager[Any]:
 
 
 def _starts(vectors: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum([len(array) for array in vectors], dtype=np.int64)]).astype(np.int64)
+    return np.array([*accumulate((len(array) for array in vectors), initial=0)], np.int64)
 
 
 def count_allowed(array: NDArray[Any], mask: NDArray[np.uint8] | None) -> int:

@@ -47,6 +47,9 @@ _REMEMBERED = 256  # sets of search parameters
 _EF, _PROBED = 128, 16  # default efSearch, and one list in so many
 
 
+_NOTHING = Candidates(np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
 @cache
 def _faiss() -> Any:
     """The library, loaded when first needed; untyped, since its stubs leave out what Python adds to it."""
@@ -251,8 +254,7 @@ class Ann:
                 raise UsageError(f"{name}={value}: at least 1 is needed")
         if faiss.omp_get_max_threads() != threads:
             faiss.omp_set_num_threads(threads)
-        nothing = Candidates(np.zeros(0, np.int64), np.zeros(0, np.float32))
-        parts = [[nothing] * len(self.vectors) for _ in queries]
+        parts = [[_NOTHING] * len(self.vectors) for _ in queries]
         for i, (index, array, one) in enumerate(zip(self.indexes, self.vectors, masks, strict=True)):
             allowed = count_allowed(array, one)
             wanted = min(k * oversample, allowed)
@@ -265,16 +267,18 @@ class Ann:
                 else:
                     parameters = _parameters(index, faiss.IDSelectorBitmap(one), ef, nprobe, wanted)
                 scores, numbers = index.search(queries, wanted, params=parameters)
-                short = np.flatnonzero((numbers < 0).any(axis=1))
+                missing = numbers.size and numbers.min() < 0
+                short = np.flatnonzero((numbers < 0).any(axis=1)) if missing else _NOTHING.positions
+                start = self.starts[i]
                 for number in range(len(queries)):
-                    parts[number][i] = Candidates(numbers[number] + self.starts[i], scores[number])
+                    parts[number][i] = Candidates(numbers[number] + start if start else numbers[number], scores[number])
             if len(short):
                 exact = search_flat([array], queries[short], min(k, allowed), mask=[one], threads=threads)
                 for at, number in enumerate(short.tolist()):
                     parts[number][i] = Candidates(exact[at][0] + self.starts[i], exact[at][1])
         lists = []
         for query, mine in zip(queries, parts, strict=True):
-            one_list = mine[0] if len(mine) == 1 else join([nothing, *mine])
+            one_list = mine[0] if len(mine) == 1 else join(mine)
             values = score_rows(self.vectors, query, one_list.positions) if rescore else one_list.scores
             lists.append(rank(one_list.positions, values, k))
         return Hits.of(lists)
