@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,6 +63,7 @@ def outcome(found: Explanation) -> str:
 
 def _write(session: Session, found: Explanation, title: str) -> None:
     from tamis.cli.drawing import clean, write_pairs, write_tables
+    from tamis.cli.explain_words import words_view
 
     pairs = [("query", clean(found.query)), ("document", clean(f"{found.id}  {title}")), ("pipeline", found.pipeline)]
     write_pairs(session, pairs)
@@ -71,6 +73,8 @@ def _write(session: Session, found: Explanation, title: str) -> None:
         if stage.evidence is not None:
             session.write(f"\n[{stage.number}] {stage.name}: {clean(stage.id)}\n")
             write_tables(session, [_evidence(stage, stage.evidence)], "table")
+            for node in _left_out(stage.evidence):
+                session.write("\n" + words_view(node))
 
 
 def _movement(found: Explanation) -> Table:
@@ -116,7 +120,20 @@ def _line(depth: int, node: Evidence, names: list[str]) -> tuple[Cell, ...]:
     return (Cell(node.name, text="  " * depth + clean(node.name)), Cell(node.value), *map(Cell, cells))
 
 
-def _walk(node: Evidence, depth: int) -> Any:
+def _walk(node: Evidence, depth: int) -> Iterator[tuple[int, Evidence]]:
+    """The nodes that a table shows: words that were left out have a view of their own."""
+    from tamis.rerankers.attribution import OCCLUSION
+
     yield depth, node
     for child in node.children:
-        yield from _walk(child, depth + 1)
+        if child.name != OCCLUSION:
+            yield from _walk(child, depth + 1)
+
+
+def _left_out(node: Evidence) -> Iterator[Evidence]:
+    from tamis.rerankers.attribution import OCCLUSION
+
+    if node.name == OCCLUSION:
+        yield node
+    for child in node.children:
+        yield from _left_out(child)

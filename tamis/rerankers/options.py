@@ -34,6 +34,9 @@ class RerankOptions(CostOptions):
     )
     max_windows: int | None = option(None, "windows that a document has at most, first and last among them", ge=2)
     deadline: float | None = option(None, "seconds a batch of queries may take; then the best so far", gt=0)
+    occlusions: int = option(
+        256, "explain: texts with a word or more left out that the model reads at most of a document; 0: none", ge=0
+    )
 
 
 @dataclass(frozen=True)
