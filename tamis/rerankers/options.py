@@ -250,3 +250,9 @@ class TKOptions(NumericOptions):
     doc_length: int | None = option(
         None, "words that are read of a document; 200 for tk and 2000 for tkl if none", scope="model", ge=1
     )
+    padding: str = option(
+        "whole",
+        "tkl: whether all words count, or as released the last of documents of 41 to 44 words, 81 to 84 … do not",
+        scope="model",
+        choices=("whole", "released"),
+    )
