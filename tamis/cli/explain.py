@@ -103,11 +103,12 @@ def _evidence(stage: StageReport, root: Evidence) -> Table:
     lines = [(depth, node) for depth, node in _walk(root, 0) if depth > 0]
     hidden = len(lines) - SHOWN
     shown = lines[:SHOWN]
-    names = list(dict.fromkeys(name for _, node in shown for name in node.details))
+    names = list(dict.fromkeys(name for node in [*(node for _, node in shown), root] for name in node.details))
     rows = [_line(depth - 1, node, names) for depth, node in shown]
     value = stage.score if root.value is None else root.value
     if root.value is not None or not rows:
-        rows.append((Cell(root.name), Cell(value), *(Cell(None, text=" ") for _ in names)))
+        own = [Cell(root.details[name]) if name in root.details else Cell(None, text=" ") for name in names]
+        rows.append((Cell(root.name), Cell(value), *own))
     notes = [*(f"… and {hidden} lines more: --json shows all" for _ in range(hidden > 0)), *root.notes]
     return Table(("evidence", "value", *names), tuple(rows), tuple(notes))
 
