@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,6 +63,7 @@ def outcome(found: Explanation) -> str:
 
 def _write(session: Session, found: Explanation, title: str) -> None:
     from tamis.cli.drawing import clean, write_pairs, write_tables
+    from tamis.cli.explain_words import words_view
 
     pairs = [("query", clean(found.query)), ("document", clean(f"{found.id}  {title}")), ("pipeline", found.pipeline)]
     write_pairs(session, pairs)
@@ -71,6 +73,8 @@ def _write(session: Session, found: Explanation, title: str) -> None:
         if stage.evidence is not None:
             session.write(f"\n[{stage.number}] {stage.name}: {clean(stage.id)}\n")
             write_tables(session, [_evidence(stage, stage.evidence)], "table")
+            for node in _left_out(stage.evidence):
+                session.write("\n" + words_view(node))
 
 
 def _movement(found: Explanation) -> Table:
@@ -99,11 +103,12 @@ def _evidence(stage: StageReport, root: Evidence) -> Table:
     lines = [(depth, node) for depth, node in _walk(root, 0) if depth > 0]
     hidden = len(lines) - SHOWN
     shown = lines[:SHOWN]
-    names = list(dict.fromkeys(name for _, node in shown for name in node.details))
+    names = list(dict.fromkeys(name for node in [*(node for _, node in shown), root] for name in node.details))
     rows = [_line(depth - 1, node, names) for depth, node in shown]
     value = stage.score if root.value is None else root.value
     if root.value is not None or not rows:
-        rows.append((Cell(root.name), Cell(value), *(Cell(None, text=" ") for _ in names)))
+        own = [Cell(root.details[name]) if name in root.details else Cell(None, text=" ") for name in names]
+        rows.append((Cell(root.name), Cell(value), *own))
     notes = [*(f"… and {hidden} lines more: --json shows all" for _ in range(hidden > 0)), *root.notes]
     return Table(("evidence", "value", *names), tuple(rows), tuple(notes))
 
@@ -116,7 +121,20 @@ def _line(depth: int, node: Evidence, names: list[str]) -> tuple[Cell, ...]:
     return (Cell(node.name, text="  " * depth + clean(node.name)), Cell(node.value), *map(Cell, cells))
 
 
-def _walk(node: Evidence, depth: int) -> Any:
+def _walk(node: Evidence, depth: int) -> Iterator[tuple[int, Evidence]]:
+    """The nodes that a table shows: words that were left out have a view of their own."""
+    from tamis.rerankers.attribution import OCCLUSION
+
     yield depth, node
     for child in node.children:
-        yield from _walk(child, depth + 1)
+        if child.name != OCCLUSION:
+            yield from _walk(child, depth + 1)
+
+
+def _left_out(node: Evidence) -> Iterator[Evidence]:
+    from tamis.rerankers.attribution import OCCLUSION
+
+    if node.name == OCCLUSION:
+        yield node
+    for child in node.children:
+        yield from _left_out(child)

@@ -136,21 +136,30 @@ class DuoT5(T5Scorer):
         return ListScores(scores, counts)
 
     def explain_list(self, candidates: CandidateList) -> list[Evidence]:
-        """Return what the comparisons with every other candidate add; see `tamis.rerankers.lists.ListExplainer`."""
+        """Return what comparisons with all other candidates add, and which are won; see `tamis.rerankers.lists.ListExplainer`."""
         (log_odds,) = self._tables([candidates], no_tick, None, Counter())
         count, name = len(log_odds), self.options.aggregation
         scores, added, p = aggregate(log_odds, name), terms(log_odds, name), np.exp(log_sigmoid(log_odds))
         texts = [passage.joined for passage in candidates.passages]
         found = []
         for i in range(count):
-            children = []
+            children, won, lost = [], list[str](), list[str]()
             for j in range(count):
                 asked = {"first": p[i, j], "second": 1 - p[j, i]}  # P(i is the better), by where it stands
                 if j != i:
-                    details = {"rank": j + 1} | {place: float(x) for place, x in asked.items() if not np.isnan(x)}
+                    known = {place: float(x) for place, x in asked.items() if not np.isnan(x)}
                     text = texts[j] if len(texts[j]) <= 60 else f"{texts[j][:59]}…"
-                    children.append(Evidence(f"{j + 1}. {text}", float(added[i, j]), details))
-            found.append(Evidence(f"{name} over {count - 1} others", float(scores[i]), {}, tuple(children)))
+                    children.append(Evidence(f"{j + 1}. {text}", float(added[i, j]), {"rank": j + 1} | known))
+                    if known:
+                        (won if sum(known.values()) > len(known) / 2 else lost).append(str(j + 1))
+            notes = [
+                f"{said} {', '.join(ranks)}"
+                for said, ranks in (("better than", won), ("not better than", lost))
+                if ranks
+            ]
+            found.append(
+                Evidence(f"{name} over {count - 1} others", float(scores[i]), {}, tuple(children), tuple(notes))
+            )
         rest = Evidence(f"not compared: not among the first {count}")
         return found + [rest] * (len(texts) - count)
 

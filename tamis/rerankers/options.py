@@ -34,6 +34,9 @@ class RerankOptions(CostOptions):
     )
     max_windows: int | None = option(None, "windows that a document has at most, first and last among them", ge=2)
     deadline: float | None = option(None, "seconds a batch of queries may take; then the best so far", gt=0)
+    occlusions: int = option(
+        256, "explain: texts with a word or more left out that the model reads at most of a document; 0: none", ge=0
+    )
 
 
 @dataclass(frozen=True)
@@ -246,4 +249,10 @@ class TKOptions(NumericOptions):
 
     doc_length: int | None = option(
         None, "words that are read of a document; 200 for tk and 2000 for tkl if none", scope="model", ge=1
+    )
+    padding: str = option(
+        "whole",
+        "tkl: whether all words count, or as released the last of documents of 41 to 44 words, 81 to 84 … do not",
+        scope="model",
+        choices=("whole", "released"),
     )

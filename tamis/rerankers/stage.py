@@ -24,6 +24,7 @@ from tamis.encoders.batching import Numerics
 from tamis.errors import MissingResourceError, UsageError
 from tamis.events import Advanced, Finished, Listener, Started, ignore
 from tamis.ranking import Queries, Ranking, Rows, Scores, tie_order
+from tamis.rerankers.attribution import attribute
 from tamis.rerankers.base import PairExplainer, PairScorer
 from tamis.rerankers.cache import PairCache, default_cache, pair_keys
 from tamis.rerankers.options import RerankOptions
@@ -183,7 +184,10 @@ class PairReranker:
     def explain(
         self, queries: Queries, rows: NDArray[np.int64], *, mask: RowMask | None = None
     ) -> list[list[Evidence]]:
-        """Return the score, and those of the windows that it is made of; see `tamis.stages.Explainer`."""
+        """Return the score, those of the windows that it is made of, and what makes them; see `tamis.stages.Explainer`.
+
+        A model that tells no parts of its scores is asked again without each word: see `tamis.rerankers.attribution`.
+        """
         rows = np.asarray(rows, np.int64)
         asked = Ranking.from_lists(self._documents, queries.ids, [(rows, np.zeros(len(rows)))] * len(queries))
         if not len(asked.rows):
@@ -200,11 +204,15 @@ class PairReranker:
         return [found[i : i + len(rows)] for i in range(0, len(found), len(rows))]
 
     def _evidence(self, score: float, windows: Scores, work: _Work, places: Sequence[int]) -> Evidence:
-        """The evidence of a candidate: its windows and, where the model tells, the parts of their scores."""
-        scorer, value = self.scorer, None if np.isnan(score) else score
+        """The evidence of a candidate: its windows and, where the model tells, the parts of their scores.
+
+        Words are left out of one window only, the best: a document of many would cost as much as many documents.
+        """
+        value = None if np.isnan(score) else score
+        best = -1 if np.isnan(windows).all() else int(np.nanargmax(windows))
         parts = [
-            tuple(scorer.explain_pair(work.queries[i], work.passages[i])) if isinstance(scorer, PairExplainer) else ()
-            for i in places
+            self._parts(work.queries[place], work.passages[place], float(one), words=i == best)
+            for i, (place, one) in enumerate(zip(places, windows, strict=True))
         ]
         if self._windows is None:
             return Evidence("pair score", value, {}, parts[0])
@@ -220,6 +228,14 @@ class PairReranker:
             )
         )
         return Evidence(f"pool {self.options.pool} of {len(children)} windows", value, {}, children)
+
+    def _parts(self, query: str, passage: Passage, score: float, *, words: bool) -> tuple[Evidence, ...]:
+        """What the score of a pair is made of: as the model tells, else what each word is worth, if that is wanted."""
+        scorer = self.scorer
+        parts = tuple(scorer.explain_pair(query, passage)) if isinstance(scorer, PairExplainer) else ()
+        if parts or not words or not self.options.occlusions:
+            return parts
+        return (attribute(scorer, query, passage, score, self.options.occlusions),)
 
     # -- pairs -----------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,11 @@
 """TK and TKL: word vectors in a little context, and soft counts of their similarities.
 
 Hofstätter et al., "Interpretable & Time-Budget-Constrained Contextualization for Re-Ranking" (TK, ECAI 2020) and "Local
-Self-Attention over Long Text for Efficient Document Retrieval" (TKL, SIGIR 2020), as their later code (matchmaker) has them.
-Weights are named after those there, from memory. TKL reads a document in blocks that overlap, saturates the counts of regions by
-what the query's word is worth and how long the region is, and adds up the best regions with their neighbours.
+Self-Attention over Long Text for Efficient Document Retrieval" (TKL, SIGIR 2020), as their later code (matchmaker) has them,
+whose weights' names these are. TK has two scorers: that of matchmaker, and that of the paper's own first code (`FirstTK`),
+known by its weights. TKL reads a document in blocks that overlap, at positions that were learnt and are the same in every block,
+saturates the counts of regions by what the query's word is worth and how long the region is (or takes their logarithm), and adds
+up the best regions with their neighbours.
 
 The best of a short document overlap: where no region is left, one of the first peak's counts again, as in that code. There a
 neighbour behind the last region is another one if a longer document is in the batch; here it is the last one always.
@@ -22,7 +24,11 @@ MUS = (1.0, 0.9, 0.7, 0.5, 0.3, 0.1, -0.1, -0.3, -0.5, -0.7, -0.9)
 SIGMA = 0.1
 LEAST = 1e-10
 DOCUMENT_STEPS = 500
-"""By how many positions TK sets documents apart from queries."""
+"""By how many positions documents are set apart from queries."""
+QUERY_POSITIONS = 30
+"""Positions that TKL learns for queries."""
+SATURATIONS = ("embedding", "log")
+"""What TKL makes of counts; two more (idf, linear) are named in the released code, which cannot run them."""
 
 BLOCK, OVERLAP = 40, 5
 REGION, STRIDE = 30, 2
@@ -42,6 +48,9 @@ class TKGeometry:
         heads: attention heads.
         layers: of the transformer.
         inner: width between the two matrices of its feed-forward layers.
+        apart: by how many positions TK sets documents apart from queries.
+        mixed: whether word vectors are mixed with those in context, or the latter taken alone.
+        saturation: of TKL, one of `SATURATIONS`.
     """
 
     vocabulary: int
@@ -49,6 +58,9 @@ class TKGeometry:
     heads: int = 10
     layers: int = 2
     inner: int = 300
+    apart: int = DOCUMENT_STEPS
+    mixed: bool = True
+    saturation: str = "embedding"
 
 
 def positions(count: int, width: int, first: int = 0) -> torch.Tensor:
@@ -60,14 +72,15 @@ def positions(count: int, width: int, first: int = 0) -> torch.Tensor:
     return nn.functional.pad(found, (0, width - 2 * half))
 
 
-def blocks_of(length: int) -> tuple[int, int]:
+def blocks_of(length: int, *, released: bool = False) -> tuple[int, int]:
     """Return how much padding stands behind a document of so many words, and how many blocks it has then.
 
-    The released code leaves out the last words of documents of 41 to 44 words, 81 to 84 and so on; here they have a block.
+    The released code leaves out the last words of documents of 41 to 44 words, 81 to 84 and so on, where none longer is in the
+    batch; here they have a block, unless `released`.
     """
     right = BLOCK + 2 * OVERLAP - (length - OVERLAP) % BLOCK if length > OVERLAP else BLOCK + OVERLAP - length
     count = (OVERLAP + length + right - BLOCK - 2 * OVERLAP) // BLOCK + 1
-    return (right, count) if count * BLOCK >= length else (right + BLOCK, count + 1)
+    return (right, count) if released or count * BLOCK >= length else (right + BLOCK, count + 1)
 
 
 def regions_of(length: int) -> int:
@@ -96,11 +109,12 @@ class TK(nn.Module):
             geometry.width, geometry.heads, geometry.inner, dropout=0.0, batch_first=True
         )
         self.contextualizer = nn.TransformerEncoder(layer, geometry.layers, enable_nested_tensor=False)
-        self.mixer = nn.Parameter(torch.full([1, 1, 1], 0.5))
-        self.dense = nn.Linear(len(MUS), 1, bias=False)
+        if geometry.mixed:
+            self.mixer = nn.Parameter(torch.full([1], 0.5))
         self._build()
 
     def _build(self) -> None:
+        self.kernel_bin_weights = nn.Linear(len(MUS), 1, bias=False)
         self.kernel_alpha_scaler = nn.Parameter(torch.ones(1, 1, len(MUS)))
 
     def forward(self, queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
@@ -115,21 +129,22 @@ class TK(nn.Module):
     def matches(self, queries: torch.Tensor, documents: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return contextual queries [pairs, words, width], cosines [pairs, words, words], and the masks of both sides."""
         asked, read = queries > 0, documents > 0
-        query = self._mixed(queries, asked, 0)
-        document = self._mixed(documents, read, DOCUMENT_STEPS)
+        width, apart = self.geometry.width, self.geometry.apart
+        query = self._mixed(queries, asked, positions(queries.shape[1], width))
+        document = self._mixed(documents, read, positions(documents.shape[1], width, apart))
         return query, _unit(query) @ _unit(document).transpose(1, 2), asked, read
 
     def score(
         self, query: torch.Tensor, cosines: torch.Tensor, asked: torch.Tensor, read: torch.Tensor
     ) -> torch.Tensor:
         """Return scores of what `matches` found."""
-        scores: torch.Tensor = self.dense(self._logs(cosines, asked, read))[:, 0]
+        scores: torch.Tensor = self.kernel_bin_weights(self._logs(cosines, asked, read))[:, 0]
         return scores
 
     def parts(self, queries: torch.Tensor, documents: torch.Tensor) -> dict[str, float]:
         """Return what each kernel adds to the score of one pair."""
         _, cosines, asked, read = self.matches(queries, documents)
-        added = (self._logs(cosines, asked, read)[0] * self.dense.weight[0]).tolist()
+        added = (self._logs(cosines, asked, read)[0] * self.kernel_bin_weights.weight[0]).tolist()
         return {f"similarities near {mu:g}": value for mu, value in zip(MUS, added, strict=True)}
 
     def _logs(self, cosines: torch.Tensor, asked: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
@@ -137,34 +152,89 @@ class TK(nn.Module):
         sums = (kernels(cosines) * read[:, None, :, None]).sum(2)
         return (torch.log((sums * self.kernel_alpha_scaler).clamp(min=LEAST)) * asked[..., None]).sum(1)
 
-    def _mixed(self, words: torch.Tensor, seen: torch.Tensor, first: int) -> torch.Tensor:
-        """Return word vectors mixed with those in context: [texts, words, width], 0 where there is no word."""
+    def _mixed(self, words: torch.Tensor, seen: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """Return word vectors mixed with those in context: [texts, words, width], 0 where there is no word.
+
+        Args:
+            words: int64 [texts, words].
+            seen: where there are any.
+            places: what stands for positions, float32 [words, width].
+        """
         plain = self.word_embeddings.token_embedder_tokens(words)
-        places = positions(words.shape[1], self.geometry.width, first).to(plain.device)
         # attention over nothing is not a number: texts without words keep one place, and are masked below
         hidden = ~(seen | (~seen.any(1, keepdim=True) & (torch.arange(words.shape[1], device=words.device) == 0)))
-        context = self.contextualizer(plain + places, src_key_padding_mask=hidden)
-        mixed: torch.Tensor = (self.mixer * plain + (1 - self.mixer) * context) * seen[..., None]
-        return mixed
+        context = self.contextualizer(plain + places.to(plain.device), src_key_padding_mask=hidden)
+        mixed: torch.Tensor = self.mixer * plain + (1 - self.mixer) * context if self.geometry.mixed else context
+        return mixed * seen[..., None]
+
+
+class FirstTK(TK):
+    """The network for passages with the scorer of the paper's first code.
+
+    Counts are scaled down, and weighed twice: their logarithms to base 2, and themselves for each word of the document. Positions
+    of queries and documents are the same there.
+    """
+
+    def _build(self) -> None:
+        self.nn_scaler = nn.Parameter(torch.full([1], 0.01))
+        self.dense, self.dense_mean = (nn.Linear(len(MUS), 1, bias=False) for _ in range(2))
+        self.dense_comb = nn.Linear(2, 1, bias=False)
+
+    def score(
+        self, query: torch.Tensor, cosines: torch.Tensor, asked: torch.Tensor, read: torch.Tensor
+    ) -> torch.Tensor:
+        """Return scores of what `matches` found."""
+        logs, means = self._sums(cosines, asked, read)
+        scores: torch.Tensor = self.dense_comb(torch.cat([self.dense(logs), self.dense_mean(means)], 1))[:, 0]
+        return scores
+
+    def parts(self, queries: torch.Tensor, documents: torch.Tensor) -> dict[str, float]:
+        """Return what each kernel adds to the score of one pair, by both weighings."""
+        _, cosines, asked, read = self.matches(queries, documents)
+        logs, means = self._sums(cosines, asked, read)
+        by_log, by_mean = self.dense_comb.weight[0]
+        added = by_log * logs[0] * self.dense.weight[0] + by_mean * means[0] * self.dense_mean.weight[0]
+        return {f"similarities near {mu:g}": value for mu, value in zip(MUS, added.tolist(), strict=True)}
+
+    def _sums(
+        self, cosines: torch.Tensor, asked: torch.Tensor, read: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logarithms of soft counts, and counts a word, both summed over the query: float32 [pairs, kernels]."""
+        sums = (kernels(cosines) * read[:, None, :, None]).sum(2)
+        scale = asked[..., None] * self.nn_scaler
+        logs = (torch.log2(sums.clamp(min=LEAST)) * scale).sum(1)
+        return logs, (sums / (read.sum(1) + 1)[:, None, None] * scale).sum(1)
 
 
 class TKL(TK):
-    """The network for long documents."""
+    """The network for long documents.
+
+    Attributes:
+        released: whether words are left out as in the released code, see `blocks_of`; those beside them still see them.
+    """
+
+    released = False
 
     def _build(self) -> None:
         width = self.geometry.width
+        self.dense = nn.Linear(len(MUS), 1, bias=False)
+        self.positional_features_q = nn.Parameter(positions(QUERY_POSITIONS, width)[None])
+        self.positional_features_d = nn.Parameter(positions(BLOCK + 2 * OVERLAP, width, DOCUMENT_STEPS)[None])
+        self.chunk_scoring = nn.Parameter(torch.ones(1, PEAKS * len(NEIGHBOURS)))
+        if self.geometry.saturation == "log":
+            self.kernel_mult = nn.Parameter(torch.ones(4, 1, 1, 1, len(MUS)))
+            return
         self.sat_emb_reduce1 = nn.Linear(width, 1, bias=False)
         self.sat_normer = nn.LayerNorm(2)
         self.saturation_linear, self.saturation_linear2, self.saturation_linear3 = (nn.Linear(2, 1) for _ in range(3))
         for linear in (self.saturation_linear, self.saturation_linear2, self.saturation_linear3):
             nn.init.constant_(linear.bias, 100)
             nn.init.uniform_(linear.weight, -0.014, 0.014)
-        self.chunk_scoring = nn.Parameter(torch.ones(1, PEAKS * len(NEIGHBOURS)))
 
     def matches(self, queries: torch.Tensor, documents: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return what `TK.matches` does; documents are of whole blocks."""
         asked = queries > 0
-        query = self._mixed(queries, asked, 0)
+        query = self._mixed(queries, asked, self.positional_features_q[0, : queries.shape[1]])
         document, read = self._blocks(documents)
         return query, _unit(query) @ _unit(document).transpose(1, 2), asked, read
 
@@ -204,14 +274,21 @@ class TKL(TK):
         strength = kernels(cosines) * read[:, None, :, None]
         sums = strength.unfold(2, REGION, STRIDE).sum(-1)  # [pairs, query words, regions, kernels]
         words = read.float().unfold(1, REGION, STRIDE).sum(-1)
+        saturated = self._saturated(query, sums, words) * asked[:, :, None, None]
+        scores = self.dense(saturated.sum(1))[..., 0]
+        return torch.where(words > 0, scores, torch.full_like(scores, EMPTY)), words
+
+    def _saturated(self, query: torch.Tensor, sums: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """Return what counts `sums` [pairs, query words, regions, kernels] are worth in regions of so many `words`."""
+        if self.geometry.saturation == "log":
+            return torch.log((sums * self.kernel_mult[0]).clamp(min=LEAST))
         worth = self.sat_emb_reduce1(query)[:, :, None].expand(-1, -1, words.shape[1], -1)
         given = self.sat_normer(torch.cat([worth, words[:, None, :, None].expand_as(worth)], -1))
         a, b, c = (
             linear(given) for linear in (self.saturation_linear, self.saturation_linear2, self.saturation_linear3)
         )
-        saturated = (a * sums.clamp(min=LEAST) ** (1 / b) - c) * asked[:, :, None, None]
-        scores = self.dense(saturated.sum(1))[..., 0]
-        return torch.where(words > 0, scores, torch.full_like(scores, EMPTY)), words
+        found: torch.Tensor = a * sums.clamp(min=LEAST) ** (1 / b) - c
+        return found
 
     def _blocks(self, documents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return documents in the context of their blocks, [pairs, blocks * `BLOCK`, width], and where there are words."""
@@ -221,11 +298,17 @@ class TKL(TK):
         flat = blocks.reshape(pairs * count, size)
         inner = slice(OVERLAP, OVERLAP + BLOCK)
         full = (flat[:, inner] > 0).any(1)  # others have nothing to say
-        whole = self.mixer.new_zeros(pairs * count, BLOCK, self.geometry.width)
+        whole = self.chunk_scoring.new_zeros(pairs * count, BLOCK, self.geometry.width)
         if full.any():
-            context = self._mixed(flat[full], flat[full] > 0, 0)[:, inner]
+            context = self._mixed(flat[full], flat[full] > 0, self.positional_features_d[0])[:, inner]
             whole = whole.to(context.dtype).index_put((full.nonzero()[:, 0],), context)
-        return whole.view(pairs, count * BLOCK, -1), (flat[:, inner] > 0).view(pairs, count * BLOCK)
+        read = (flat[:, inner] > 0).view(pairs, count * BLOCK)
+        if self.released:
+            kept = [blocks_of(int(n), released=True)[1] * BLOCK for n in read.sum(1)]
+            read = read & (
+                torch.arange(count * BLOCK, device=read.device) < torch.tensor(kept, device=read.device)[:, None]
+            )
+        return whole.view(pairs, count * BLOCK, -1), read
 
 
 def kernels(cosines: torch.Tensor) -> torch.Tensor:

@@ -316,6 +316,20 @@ class TestFamily(FamilyConformance):
         return self._index
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_explain_on_the_command_line(
+    folders: dict[str, Path], tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kernels where a head has them; else words."""
+    with tamis.Index.create(tmp_path / "ix") as index:
+        index.add([{"id": "d", "text": "a drum sieve is fine"}])
+    pipeline = f"bm25 % 5 >> cedr:{folders[name]}"
+    assert main(["explain", str(tmp_path / "ix"), "drum sieve", "d", "--pipeline", pipeline]) == 0
+    told = capsys.readouterr().out
+    assert ("kernel" in told or "similarities near" in told) == (name == "knrm")
+    assert ("words left out" in told) == (name != "knrm")
+
+
 def test_on_the_command_line(folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with tamis.Index.create(tmp_path / "ix") as index:
         index.add([{"id": f"d{i}", "text": f"drum sieve {text}"} for i, text in enumerate(TEXTS)])

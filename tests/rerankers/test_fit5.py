@@ -335,6 +335,21 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tamis.Index]:
         yield made
 
 
+def test_explain_on_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tamis.cli.app import main
+
+    with tamis.Index.create(tmp_path / "ix") as index:
+        index.add([{"id": f"d{i}", "text": f"drum sieve {text}"} for i, text in enumerate(TEXTS)])
+    call = ["explain", str(tmp_path / "ix"), "drum sieve", "d0", "--pipeline", f"bm25 % 6 >> fit5:{folder}"]
+    assert main(call) == 0
+    told = capsys.readouterr().out.split("fit5:")[-1]
+    assert all(word in told for word in ("logit of true", "share of the list", "score shown"))
+    assert main([*call, "--json"]) == 0
+    stage = json.loads(capsys.readouterr().out)["results"]["stages"][-1]
+    assert stage["evidence"]["value"] == pytest.approx(stage["score"], abs=1e-4)
+    assert 0 < stage["evidence"]["details"]["share of the list"] < 1
+
+
 class TestFamily(FamilyConformance):
     """What every family must do."""
 

@@ -99,6 +99,29 @@ def test_explain_shows_windows_and_comparisons(index: tamis.Index, t5_folder: Pa
     assert found.evidence.value == pytest.approx(found.score, abs=1e-5)
 
 
+def test_explain_on_the_command_line(index: tamis.Index, t5_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tamis.cli.app import main
+
+    def call(pipeline: str, *more: str) -> str:
+        capsys.readouterr()
+        assert main(["explain", str(index.path), QUERY, "d3", "--pipeline", pipeline, *more]) == 0
+        return capsys.readouterr().out
+
+    words = call(f"bm25 % 6 >> monot5:{t5_folder}")
+    assert "words left out: what the score" in words
+    query = next(line for line in words.splitlines() if line.startswith("  query "))
+    assert [one.split()[0] for one in query.removeprefix("  query").split(",")] == ["potato", "soup"]
+    duo = f"bm25 % 6 >> duot5:{t5_folder}?compared=4"
+    evidence = json.loads(call(duo, "--json"))["results"]["stages"][-1]["evidence"]
+    assert len(evidence["children"]) == 3
+    ranks = {"better than": [], "not better than": []}
+    for child in evidence["children"]:
+        chance = (child["details"]["first"] + child["details"]["second"]) / 2
+        ranks["better than" if chance > 0.5 else "not better than"].append(str(child["details"]["rank"]))
+    assert evidence["notes"] == [f"{said} {', '.join(those)}" for said, those in ranks.items() if those]
+    assert evidence["notes"][0] in call(duo)
+
+
 def test_rerank_on_the_command_line(index: tamis.Index, t5_folder: Path, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 

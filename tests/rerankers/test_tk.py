@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tamis
+from tamis.cli.app import main
 from tamis.encoders.base import Passage
-from tamis.errors import ModelError
+from tamis.errors import ModelError, UsageError
 from tamis.rerankers.base import PairScorer
 from tamis.rerankers.registry import open_reranker
 from tamis.rerankers.tk import TKScorer
@@ -25,6 +26,7 @@ from tamis.rerankers.tk_network import (
     MUS,
     TK,
     TKL,
+    FirstTK,
     TKGeometry,
     blocks_of,
     kernels,
@@ -47,15 +49,29 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["tk", "tkl"])
+KINDS: dict[str, tuple[type[TK], dict[str, Any]]] = {
+    "tk": (TK, {}),
+    "tk-first": (FirstTK, {}),
+    "tk-unmixed": (TK, {"mixed": False, "apart": 0}),
+    "tkl": (TKL, {}),
+    "tkl-log": (TKL, {"saturation": "log"}),
+}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp(request.param) / "model"
+    return save_tk(tmp_path_factory.mktemp(request.param) / "model", request.param)
+
+
+def save_tk(made: Path, name: str) -> Path:
+    """Write a small network with weights from a seed; `name` is one of `KINDS`."""
     made.mkdir()
-    config = {"model_type": request.param, "width": WIDTH, "heads": 3, "layers": 2, "inner": 16}
+    cls, changes = KINDS[name]
+    config = {"model_type": name.partition("-")[0], "width": WIDTH, "heads": 3, "layers": 2, "inner": 16, **changes}
     (made / "config.json").write_text(json.dumps(config))
     (made / "vocabulary.txt").write_text("".join(f"{word}\n" for word in WORDS))
     torch.manual_seed(3)
-    network = (TKL if request.param == "tkl" else TK)(TKGeometry(len(WORDS) + 2, WIDTH, 3, 2, 16))
+    network = cls(TKGeometry(len(WORDS) + 2, WIDTH, 3, 2, 16, **changes))
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if not name.startswith("saturation"):
@@ -75,44 +91,60 @@ def kind(folder: Path) -> str:
     return found
 
 
-def in_context(network: TK, words: list[int], places: list[int]) -> torch.Tensor:
-    """Word vectors in the context of each other alone; `places` are their positions."""
+def in_context(network: TK, words: list[int], places: torch.Tensor) -> torch.Tensor:
+    """Word vectors in the context of each other alone; `places` stand for their positions."""
     plain = network.word_embeddings.token_embedder_tokens(torch.tensor([words]))
+    context: torch.Tensor = network.contextualizer(plain + places)
+    return (network.mixer * plain + (1 - network.mixer) * context if network.geometry.mixed else context)[0]
+
+
+def written_out(network: TK, query: list[int], document: list[int], kept: int = 10**9) -> float:
+    """The score of one pair, one similarity at a time; of a document for TKL, `kept` words count, and the others are context."""
     table = positions(1000, WIDTH)
-    context = network.contextualizer(plain + table[places])
-    found: torch.Tensor = (network.mixer * plain + (1 - network.mixer) * context)[0]
-    return found
-
-
-def written_out(network: TK, query: list[int], document: list[int]) -> float:
-    """The score of one pair, one similarity at a time."""
-    asked = in_context(network, query, list(range(len(query))))
-    if not document:
-        logs = torch.full((len(query), len(MUS)), math.log(1e-10)).sum(0)
-        return 0.0 if isinstance(network, TKL) else float(logs @ network.dense.weight[0])
+    if isinstance(network, TKL):
+        asked = in_context(network, query, network.positional_features_q[0, : len(query)])
+    else:
+        asked = in_context(network, query, table[: len(query)])
+    if not document and isinstance(network, TKL):
+        return 0.0
     if not isinstance(network, TKL):
-        read = in_context(network, document, [500 + i for i in range(len(document))])
-        total = torch.zeros(len(MUS))
-        for q in asked:
+        apart = {"FirstTK": 0, "TK": 500 if network.geometry.mixed else 0}[type(network).__name__]
+        read = (
+            in_context(network, document, table[apart : apart + len(document)]) if document else torch.zeros(0, WIDTH)
+        )
+        sums = torch.zeros(len(query), len(MUS))
+        for q, vector in enumerate(asked):
             for k, mu in enumerate(MUS):
-                near = sum(math.exp(-((float(torch.cosine_similarity(q, d, 0)) - mu) ** 2) / 0.02) for d in read)
-                total[k] += math.log(max(near * float(network.kernel_alpha_scaler[0, 0, k]), 1e-10))
-        return float(total @ network.dense.weight[0])
+                cosines = [float(torch.cosine_similarity(vector, d, 0)) for d in read]
+                sums[q, k] = sum(math.exp(-((cosine - mu) ** 2) / 0.02) for cosine in cosines)
+        if not isinstance(network, FirstTK):
+            scaled = (sums * network.kernel_alpha_scaler[0, 0]).clamp(min=1e-10)
+            return float(torch.log(scaled).sum(0) @ network.kernel_bin_weights.weight[0])
+        logs = (torch.log2(sums.clamp(min=1e-10)) * network.nn_scaler).sum(0)
+        means = (sums / (len(document) + 1) * network.nn_scaler).sum(0)
+        both = torch.stack([logs @ network.dense.weight[0], means @ network.dense_mean.weight[0]])
+        return float(both @ network.dense_comb.weight[0])
     read = []
     for begin in range(0, len(document), 40):
         window = range(max(0, begin - 5), min(len(document), begin + 45))
-        states = in_context(network, [document[i] for i in window], [i - begin + 5 for i in window])
+        places = network.positional_features_d[0, [i - begin + 5 for i in window]]
+        states = in_context(network, [document[i] for i in window], places)
         read += [states[i - window.start] for i in range(begin, min(begin + 40, len(document)))]
+    read = read[:kept]
     near = torch.stack([torch.stack([torch.cosine_similarity(q, d, 0) for d in read]) for q in asked])
     strength = torch.stack([torch.exp(-((near - mu) ** 2) / 0.02) for mu in MUS], -1)
     scores = []
-    for region in range(regions_of(len(document))):
+    for region in range(regions_of(len(read))):
         part = strength[:, 2 * region : 2 * region + 30]
         if not part.shape[1]:
             scores.append(EMPTY)
             continue
         total = torch.zeros(len(MUS))
         for q, vector in enumerate(asked):
+            if network.geometry.saturation == "log":
+                mult = network.kernel_mult[0].flatten()
+                total += torch.log((part[q].sum(0) * mult).clamp(min=1e-10))
+                continue
             given = network.sat_normer(torch.tensor([float(network.sat_emb_reduce1(vector)), part.shape[1]]))
             a, b, c = (
                 float(linear(given))
@@ -209,8 +241,20 @@ def test_gradients_reach_every_weight(folder: Path) -> None:
     assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
 
 
-@pytest.mark.parametrize("lost", ["mixer", "dense.weight", "contextualizer.layers.1.linear1.bias"])
-def test_missing_weights_are_refused(folder: Path, tmp_path: Path, lost: str) -> None:
+LOST = [
+    ("tk", "mixer"),
+    ("tk", "kernel_bin_weights.weight"),
+    ("tk", "contextualizer.layers.1.linear1.bias"),
+    ("tk-first", "dense_mean.weight"),
+    ("tkl", "dense.weight"),
+    ("tkl", "positional_features_d"),
+    ("tkl-log", "kernel_mult"),
+]
+
+
+@pytest.mark.parametrize(("name", "lost"), LOST)
+def test_missing_weights_are_refused(tmp_path: Path, name: str, lost: str) -> None:
+    folder = save_tk(tmp_path / "whole", name)
     for file in ("config.json", "vocabulary.txt"):
         (tmp_path / file).write_bytes((folder / file).read_bytes())
     state = load_file(folder / "model.safetensors")
@@ -227,6 +271,123 @@ def test_another_model_or_no_vocabulary_is_refused(folder: Path, tmp_path: Path)
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     with pytest.raises(ModelError, match=r"vocabulary\.txt"):
         open_reranker(f"{kind(folder)}:{tmp_path}")
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_what_matchmaker_saves_is_read(tmp_path: Path, name: str) -> None:
+    """Its names, its shapes, weights that it has besides, and AllenNLP's list of words."""
+    folder, saved = save_tk(tmp_path / "own", name), tmp_path / "saved"
+    saved.mkdir()
+    (saved / "config.json").write_bytes((folder / "config.json").read_bytes())
+    (saved / "tokens.txt").write_text("@@UNKNOWN@@\n" + "".join(f"{word}\n" for word in WORDS))
+    state, more = load_file(folder / "model.safetensors"), {"mu": torch.tensor(MUS), "sigma": torch.full([11], 0.1)}
+    embedding = {key: state.pop(key) for key in list(state) if key.startswith("word_embeddings.")}
+    if name.startswith("tkl"):
+        more |= {"mixer_sat": torch.ones(1), "mixer_end": torch.ones(1), "kernel_mult": torch.ones(4, 1, 1, 1, 11)}
+        more["positional_features_d"] = torch.cat([state.pop("positional_features_d"), torch.randn(1, 2000, WIDTH)], 1)
+    else:
+        more = {key: value.view(1, 1, 1, -1) for key, value in more.items()}
+        more["positional_features_q"] = positions(200, WIDTH)[None]
+    if name == "tk-first":
+        state["mixer"] = state["mixer"].view(1, 1, 1)
+    state = {f"neural_ir_model.{key}": value for key, value in (more | state).items()} | embedding
+    torch.save(state, saved / "best-model.bin")
+    queries, passages = [QUERY] * len(TEXTS), [Passage("", text) for text in TEXTS]
+    expected, found = (
+        open_reranker(f"{kind(one)}:{one}").score_pairs(queries, passages).scores for one in (folder, saved)
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_tkl_learns_positions_from_500_on() -> None:
+    network = TKL(TKGeometry(5, 12, 3, 1, 4))
+    assert network.positional_features_q.shape == (1, 30, 12)
+    assert network.positional_features_d.shape == (1, 50, 12)
+    np.testing.assert_allclose(network.positional_features_q[0, 7, 0].detach(), math.sin(7), rtol=1e-6)
+    np.testing.assert_allclose(
+        network.positional_features_d[0, 7, [0, 6]].detach(), [math.sin(507), math.cos(507)], rtol=1e-5
+    )
+    assert network.positional_features_d.requires_grad
+
+
+def test_other_kernels_and_saturations_are_refused(tmp_path: Path) -> None:
+    folder = save_tk(tmp_path / "model", "tkl")
+    state = load_file(folder / "model.safetensors")
+    save_file(state | {"sigma": torch.tensor([0.001, *[0.1] * 10])}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match="kernels of its own, sigma"):
+        open_reranker(f"tkl:{folder}")
+    save_file(state, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"saturation": "idf"}))
+    with pytest.raises(ModelError, match="saturation 'idf'"):
+        open_reranker(f"tkl:{folder}")
+
+
+def test_the_released_padding_leaves_last_words_out(tmp_path: Path) -> None:
+    folder = save_tk(tmp_path / "model", "tkl")
+    whole, released = open_reranker(f"tkl:{folder}"), open_reranker(f"tkl:{folder}?padding=released")
+    passages = [Passage("", text) for text in TEXTS]
+    queries = [QUERY] * len(passages)
+    found = released.score_pairs(queries, passages).scores
+    differs = found != whole.score_pairs(queries, passages).scores
+    lengths = [len(released.numbers(text)) for text in TEXTS]
+    assert lengths[5] == 43
+    assert [i for i in range(len(TEXTS)) if differs[i]] == [
+        i for i, n in enumerate(lengths) if n > 40 and 1 <= n % 40 <= 4
+    ]
+    with torch.no_grad():
+        expected = written_out(whole.network, whole.numbers(QUERY), whole.numbers(TEXTS[5]), kept=40)
+    assert found[5] == pytest.approx(expected, rel=1e-3, abs=1e-2)
+    assert released.score_pairs([QUERY], [passages[5]]).scores[0] == pytest.approx(found[5], abs=1e-4)
+    assert released.identity.fingerprint != whole.identity.fingerprint
+    with pytest.raises(UsageError, match="padding=released"):
+        open_reranker(f"tk:{save_tk(tmp_path / 'tk', 'tk')}?padding=released")
+
+
+def test_a_list_of_words_of_another_kind_is_refused(tmp_path: Path) -> None:
+    folder = save_tk(tmp_path / "model", "tk")
+    (folder / "vocabulary.txt").rename(folder / "tokens.txt")
+    with pytest.raises(ModelError, match="@@UNKNOWN@@"):
+        open_reranker(f"tk:{folder}")
+
+
+@pytest.mark.parametrize("family", ["tk", "tkl", "cedr"])
+def test_a_folder_that_is_missing_is_named_before_any_work(family: str, tmp_path: Path) -> None:
+    from tamis.eval.laboratory.identity import checkpoint_ids, missing_models
+    from tamis.families import Address
+
+    gone = tmp_path / "gone"
+    address = Address.parse(f"{family}:{gone}")
+    assert checkpoint_ids(address) == missing_models(address) == [str(gone)]
+    gone.mkdir()
+    assert missing_models(address) == []
+
+
+@pytest.mark.parametrize("name", ["tk", "tkl"])
+def test_on_the_command_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    index, run, topics = tmp_path / "ix", tmp_path / "bm25.run", tmp_path / "topics.tsv"
+    texts = [f"drum sieve {text}" for text in TEXTS]
+    with tamis.Index.create(index) as made:
+        made.add([{"id": f"d{i}", "text": text} for i, text in enumerate(texts)])
+    topics.write_text("1\tdrum sieve\n")
+    model = f"{name}:{save_tk(tmp_path / 'model', name)}"
+    scores = open_reranker(model).score_pairs(["drum sieve"] * len(texts), [Passage("", text) for text in texts]).scores
+    expected = [f"d{i}" for i in np.argsort(-scores, kind="stable")]
+
+    def call(*args: object) -> str:
+        capsys.readouterr()
+        assert main([str(arg) for arg in args]) == 0
+        return capsys.readouterr().out
+
+    call("search", index, "--topics", topics, "-o", run)
+    call("rerank", index, run, "--topics", topics, "--model", model, "-o", tmp_path / "out.run")
+    lines = [line.split() for line in (tmp_path / "out.run").read_text().splitlines()]
+    assert [line[2] for line in lines] == expected
+    found = json.loads(call("search", index, "drum sieve", "--pipeline", f"bm25 % 9 >> {model}", "--json"))
+    hits = found["results"]
+    assert [hit["id"] for hit in hits] == expected
+    told = call("explain", index, "drum sieve", "d0", "--pipeline", f"bm25 % 9 >> {model}")
+    assert ("words 1 to" if name == "tkl" else "similarities near 1") in told
 
 
 class TestFamily(FamilyConformance):

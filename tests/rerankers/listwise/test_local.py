@@ -237,3 +237,16 @@ def test_on_the_command_line(causal_folder: Path, tmp_path: Path, capsys: pytest
     assert main(["rerank", str(tmp_path / "ix"), str(run), "--model", address, "--json", *given, out]) == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     assert (metrics["lists"], metrics["candidates"], metrics["calls"]) == (1, 6, 2)
+
+
+def test_explain_on_the_command_line(causal_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import tamis
+    from tamis.cli.app import main
+
+    with tamis.Index.create(tmp_path / "ix") as index:
+        index.add([{"id": f"d{i}", "text": f"drum sieve {'soup ' * i}"} for i in range(4)])
+    pipeline = f"bm25 % 4 >> listwise:{causal_folder}?backend=local&decoding=first"
+    assert main(["explain", str(tmp_path / "ix"), "drum sieve", "d2", "--pipeline", pipeline]) == 0
+    table = capsys.readouterr().out.rpartition("[2] ")[2].splitlines()
+    assert table[1].split()[:4] == ["evidence", "value", "from", "to"]
+    assert any(line.startswith("rank ") and " of 4" in line for line in table)
