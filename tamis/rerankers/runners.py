@@ -134,8 +134,8 @@ def _open_openvino(graph: Path, dtype: str) -> Runner:
 def _without_telemetry() -> Iterator[None]:
     """Hide the package ``openvino_telemetry``.
 
-    With it `import openvino` reports itself over the network, and keeps an id in the user's home. Without, OpenVINO takes a stub of
-    its own that does nothing, for as long as the process lives.
+    With it `import openvino` reports itself over the network, and keeps an id in the user's home. Without, OpenVINO takes a
+    stub of its own that does nothing, for as long as the process lives.
     """
     name = "openvino_telemetry"
     known = sys.modules.get(name)
