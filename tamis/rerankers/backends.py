@@ -5,6 +5,7 @@ all that decides it; a fresh process that finds it there never imports torch. Wi
 Backends and precisions share it (`tamis.rerankers.runners`): the weights in it are float32, and converted when it is opened.
 
     model.onnx       ids, mask (and token types) of a padded batch → scores
+    fused.onnx       the same with attention in one operator of ONNX Runtime's; made when that backend first opens it
     tokenizer.json   the checkpoint's
     config.json      the padding token
     model.json       identity, how pairs are written (`tamis.rerankers.pairs.PairFormat`), scores of a few pairs by torch
@@ -41,7 +42,7 @@ from tamis.rerankers.runners import PRECISIONS, open_runner, require_backend
 if TYPE_CHECKING:
     from tamis.rerankers.cross import CrossEncoder
 
-GRAPH, TOKENIZER, CARD = "model.onnx", "tokenizer.json", "model.json"
+GRAPH, FUSED, TOKENIZER, CARD = "model.onnx", "fused.onnx", "tokenizer.json", "model.json"
 EXPORT_VERSION = 2
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
 """How far an exported model's scores may be from the model's own, relative to the largest, or to 1."""
@@ -137,9 +138,33 @@ def _export(address: Address, options: CrossOptions, folder: Path) -> None:
     probed = model.score_pairs(*_probes()).scores.tolist()
     _export_graph(model, folder / GRAPH)
     shutil.copyfile(model.tokenizer.source(folder), folder / TOKENIZER)
-    card = {"identity": model.identity.to_json(), "format": model.format.to_json(), "probed": probed}
+    config: Any = model.classifier.config
+    shape = [int(getattr(config, name, 0) or 0) for name in ("num_attention_heads", "hidden_size")]
+    card = {"identity": model.identity.to_json(), "format": model.format.to_json(), "shape": shape, "probed": probed}
     write_json(folder / CARD, card)
     write_json(folder / "config.json", {"pad_token_id": model.tokenizer.pad})
+
+
+def _fuse(source: Path, path: Path, heads: int, width: int) -> None:
+    """Write a graph anew, with operators of ONNX Runtime's own in place of what makes up attention and layers' ends.
+
+    They take a fifth off long pairs. What is not recognised as an encoder of BERT's kind stays as it is.
+    """
+    from onnxruntime.transformers import optimizer
+
+    try:
+        fused = optimizer.optimize_model(
+            str(source), model_type="bert", num_heads=heads, hidden_size=width, opt_level=0
+        )
+    except Exception as error:  # a graph that it trips over, or a damaged one
+        raise ModelError(
+            f"{source} cannot be fused for ONNX Runtime: {error}; delete {source.parent}, and it is exported anew, or take "
+            "another backend"
+        ) from error
+    with storage_errors(path):
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        fused.save_model_to_file(str(scratch))
+        scratch.replace(path)
 
 
 def _export_graph(model: CrossEncoder, path: Path) -> None:
@@ -175,6 +200,8 @@ def _export_graph(model: CrossEncoder, path: Path) -> None:
         if isinstance(layer, torch.nn.Linear) and layer.out_features == model.labels:
             model.classifier.set_submodule(name, Summed(layer))
 
+    if getattr(model.classifier.config, "_attn_implementation", "eager") != "eager":
+        model.classifier.set_attn_implementation("eager")  # type: ignore[operator]  # the form that `_fuse` knows
     ids = torch.full((2, 8), model.tokenizer.pad, dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
@@ -227,7 +254,12 @@ class ExportedCrossEncoder:
         self.numerics = Numerics(dtype=dtype)
         self.tokens = 0
         self._keep = keep
-        self._run = open_runner(folder / GRAPH, backend, dtype)
+        graph = folder / GRAPH
+        if backend == "onnx":
+            graph = folder / FUSED
+            if not graph.exists():
+                _fuse(folder / GRAPH, graph, *card["shape"])
+        self._run = open_runner(graph, backend, dtype)
         self._lock = threading.Lock()
 
     @property

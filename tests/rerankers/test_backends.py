@@ -68,6 +68,17 @@ def test_backends_share_an_export(cross_folder: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache" / "onnx").iterdir())) == 1
 
 
+def test_attention_is_fused_for_onnx_runtime_only(cross_folder: Path) -> None:
+    import onnx
+
+    folder = open_reranker(f"cross:{cross_folder}?backend=onnx").folder
+    plain, fused = (
+        [node.op_type for node in onnx.load(folder / name).graph.node] for name in (backends.GRAPH, backends.FUSED)
+    )
+    assert fused.count("Attention") == 2  # one a layer
+    assert "Attention" not in plain
+
+
 def test_a_backend_that_scores_otherwise_is_refused(cross_folder: Path) -> None:
     model = open_reranker(f"cross:{cross_folder}?backend=onnx")
     (model.folder / "onnx.float32").unlink()
@@ -112,7 +123,7 @@ def test_few_exports_are_kept(tmp_path: Path, cross_folder: Path, monkeypatch: p
     assert len(kept) == 2
     lengths = {backends.read_json(path / backends.CARD)["format"]["max_length"] for path in kept}
     assert lengths == {17, 18}
-    (kept[0] / backends.GRAPH).write_bytes(b"damaged")
+    (kept[0] / backends.FUSED).write_bytes(b"damaged")
     with pytest.raises(ModelError, match="exported anew"):
         backends.ExportedCrossEncoder(kept[0], backends.Address("cross", "x"), "onnx", "float32")
 
