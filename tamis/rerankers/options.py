@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tamis.encoders.options import DTYPES, NumericOptions
 from tamis.families import option
 
-BACKENDS = ("torch", "onnx")
+BACKENDS = ("torch", "onnx", "openvino")
 
 
 TRUNCATIONS = ("document", "pygaggle")
