@@ -264,6 +264,21 @@ def load_causal(
     Raises:
         ModelError: it cannot be read, or lacks weights.
     """
+    model, tokenizer = load_language_model(folder, numerics.dtype, attention)
+    return Causal(model.to(numerics.device), tokenizer, numerics, template=template, context=context)
+
+
+def load_language_model(folder: Path, dtype: str, attention: str | None = None) -> tuple[Any, Any]:
+    """Load a checkpoint for causal language modelling, ready to run, and its tokenizer, of transformers.
+
+    Args:
+        folder: of the checkpoint.
+        dtype: the precision of its weights.
+        attention: the implementation of attention; None: whichever is fastest.
+
+    Raises:
+        ModelError: it cannot be read, or lacks weights.
+    """
     import transformers
 
     models: Any = transformers.AutoModelForCausalLM
@@ -274,13 +289,13 @@ def load_causal(
         with Quiet():
             tokenizer = tokenizers.from_pretrained(folder)
             model, loading = models.from_pretrained(
-                folder, output_loading_info=True, dtype=getattr(torch, numerics.dtype), **more
+                folder, output_loading_info=True, dtype=getattr(torch, dtype), **more
             )
     except Exception as error:  # a damaged file's errors share no base
         raise ModelError(f"{folder} cannot be read as a causal language model: {error}") from error
     tied = model.config.tie_word_embeddings
     refuse_missing(folder, loading["missing_keys"], ("lm_head.",) if tied else ())
-    return Causal(model.eval().to(numerics.device), tokenizer, numerics, template=template, context=context)
+    return model.eval(), tokenizer
 
 
 def _merged(messages: Messages) -> Messages:
