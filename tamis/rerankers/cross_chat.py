@@ -147,26 +147,26 @@ def read_chat_format(
             writer = loader.from_pretrained(home)
     except Exception as error:  # a damaged file's errors share no base
         raise ModelError(f"{home} holds no tokenizer that can be read: {error}") from error
-    failure = "there is none"
+    failures = list[str]()
     for structured in (False, True) if writer.chat_template else ():
         render = _renderer(writer, arguments, prompt, structured=structured)
         try:
             pieces = _MARKS.split(render(QUERY, DOCUMENT))
             found = [(render(*probe), probe) for probe in _PROBES]
         except Exception as error:  # noqa: BLE001 - a template is a program, which may fail in any way
-            failure = f"it fails: {error}"
+            failures.append(f"it fails: {error}")
             continue
         if QUERY not in pieces or pieces.count(DOCUMENT) != 1:
-            failure = "what it writes does not hold the query, and the document once"
+            failures.append("what it writes does not hold the query, and the document once")
             continue
         for strips in (False, True):
             format = ChatFormat(tokenizer, pieces, max_length, query_length=query_length, strips=strips)  # noqa: A001
             if all(format.text(*probe) == text for text, probe in found):
                 return format
-        failure = "it changes the texts"
+        failures.append("it changes the texts")
     raise ModelError(
         f"{home}: pairs of this checkpoint are written by its chat template, as messages of the roles 'query' and 'document', "
-        f"and the template cannot: {failure}"
+        f"and the template cannot: {'; with lists of parts as contents, '.join(failures) or 'there is none'}"
     )
 
 

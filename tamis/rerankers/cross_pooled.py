@@ -89,7 +89,9 @@ def load_pooled(saved: Saved, prompt: str) -> tuple[PooledLogits, int]:
             "the end is needed; a bi-encoder is no cross-encoder"
         )
     if prompt and not first.config.get("include_prompt", True):
-        raise ModelError(f"{saved.folder}: pooling that leaves out the prompt is not known here; take prompt= (none)")
+        raise ModelError(
+            f"{saved.folder}: pooling that leaves out the prompt is not known here, and this one has a prompt"
+        )
     poolings = stated_poolings(first.config)
     for name in poolings:
         if name not in POOLINGS:

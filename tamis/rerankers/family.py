@@ -75,8 +75,8 @@ class Cross(PairFamily):
         "cross-encoder/ms-marco-MiniLM-L6-v2",
         "cross-encoder/ms-marco-electra-base",
         "castorini/monobert-large-msmarco",
-        "Qwen/Qwen3-Reranker-0.6B",
-        "mixedbread-ai/mxbai-rerank-base-v2",
+        "cross-encoder/ettin-reranker-32m-v1",
+        "zeroentropy/zerank-2",
     )
 
 
