@@ -29,12 +29,14 @@ from tamis.files import sha256_json
 from tamis.rerankers.listwise.attention import last_attention, query_attention
 from tamis.rerankers.listwise.calls import (
     FAILED,
+    LENGTH,
     REFUSED,
     Answer,
     Budget,
     LateError,
     OverBudgetError,
     Session,
+    TooManyError,
     reckoned,
 )
 from tamis.rerankers.listwise.causal import Causal, load_causal
@@ -149,7 +151,8 @@ class Local:
         """Return a question as the model reads it, with as many words of a passage as fit.
 
         Raises:
-            ModelError: nothing fits.
+            TooManyError: nothing fits of so many passages.
+            ModelError: nothing fits at all.
         """
         form, labels = question.style.answer, question.labels
         opening, tokens, limit = "", list[int](), 1
@@ -286,9 +289,17 @@ class _Session:
                 local.budget.settle(0, answer.tokens)
                 self._ready.append((ticket, answer))
             else:
-                self._waiting.append(local.write(local.causal, ticket, question, request))
+                self._waiting.append(self._written(local.causal, ticket, question, request))
         except (OverBudgetError, LateError, ModelError) as error:
             self._ready.append((ticket, error))
+
+    def _written(self, causal: Causal, ticket: int, question: Question, request: Mapping[str, Any]) -> _Prompt:
+        try:
+            return self._local.write(causal, ticket, question, request)
+        except ModelError as error:
+            too_many = isinstance(error, TooManyError)
+            self._local.keep(request, {REFUSED: LENGTH} if too_many else {FAILED: str(error)})
+            raise
 
     def collect(self) -> list[tuple[int, Answer | Exception]]:
         if not self._ready:
