@@ -1,4 +1,4 @@
-"""Asking a causal language model on this machine: questions of many queries side by side, kept and replayed like any others.
+"""Asking a language model on this machine, causal or with an encoder: questions of many queries side by side, kept and replayed.
 
 With ``decoding=generate`` the model writes an answer, greedily, of as many tokens as an order of all passages takes and a few
 more. With ``decoding=first`` it writes nothing (Gangi Reddy et al., "FIRST: Faster Improved Listwise Reranking with Single Token
@@ -23,7 +23,7 @@ import torch
 from tamis.encoders.base import ModelIdentity, Passage
 from tamis.encoders.batching import Numerics
 from tamis.encoders.checkpoints import checkpoint_files, find_checkpoint
-from tamis.errors import ModelError
+from tamis.errors import ModelError, UsageError
 from tamis.families import Address
 from tamis.files import sha256_json
 from tamis.rerankers.listwise.attention import last_attention, query_attention
@@ -163,7 +163,7 @@ class Local:
             limit = self.options.max_tokens or len(causal.ids(plain)) + SLACK
 
         def ids(words: int) -> list[int]:
-            return causal.ids(causal.text(question.messages(words)) + opening)
+            return causal.prompt(question.messages(words), opening)
 
         reader = f"{self.identity.address}, which reads {causal.context} tokens,"
         words = fewer_words(question, lambda words: len(ids(words)) + limit - causal.context, reader)
@@ -206,7 +206,7 @@ class Local:
         ]
 
     def _first(self, causal: Causal, batch: list[_Prompt]) -> list[Answer]:
-        scores = causal.first([one.ids for one in batch], [one.tokens for one in batch])
+        scores = causal.first([one.ids for one in batch], [one.tokens for one in batch], [one.opening for one in batch])
         more = [0] * len(batch)
         if self.calibrated:
             if len(self._bias) > REMEMBERED:
@@ -214,8 +214,9 @@ class Local:
             blanks = [self._blank(causal, one) for one in batch]
             unknown = list(dict.fromkeys(blank for blank in blanks if blank not in self._bias))
             if unknown:
-                tokens = {blank: one.tokens for blank, one in zip(blanks, batch, strict=True)}
-                found = causal.first(unknown, [tokens[blank] for blank in unknown])
+                known = dict(zip(blanks, batch, strict=True))
+                tokens, openings = zip(*((known[blank].tokens, known[blank].opening) for blank in unknown), strict=True)
+                found = causal.first(unknown, tokens, openings)
                 self._bias.update(zip(unknown, found, strict=True))
             more = [len(blank) if blank in unknown else 0 for blank in blanks]
             scores = [
@@ -230,7 +231,7 @@ class Local:
     def _blank(self, causal: Causal, one: _Prompt) -> tuple[int, ...]:
         """Return the prompt of the same query with nothing to rank."""
         nothing = replace(one.question, passages=[Passage("", NOTHING)] * len(one.question.passages))
-        return tuple(causal.ids(causal.text(nothing.messages()) + one.opening))
+        return tuple(causal.prompt(nothing.messages(), one.opening))
 
     def _attended(self, causal: Causal, one: _Prompt, until: float | None) -> Answer:
         if until is not None and time.monotonic() > until:
@@ -256,7 +257,7 @@ class Local:
                 order = [order[i] for i in places]
                 question = replace(question, passages=[question.passages[i] for i in places])
                 tokens += count
-            ids = causal.ids(causal.text(question.messages(one.words)) + one.opening)
+            ids = causal.prompt(question.messages(one.words), one.opening)
             prompts.append(replace(one, question=question, ids=ids))
             orders.append(tuple(order))
             read.append(tokens)
@@ -381,6 +382,11 @@ def load_local(
     looked_at = options.decoding == "attention" or options.attention_sort
     attention = "eager" if looked_at else None  # the faster ones never have the weights
     causal = load_causal(folder, numerics, template=options.template, context=options.context, attention=attention)
+    if looked_at and causal.model.config.is_encoder_decoder:
+        raise UsageError(
+            f"{address}: decoding=attention and attention_sort= look into a causal language model, and this one has an encoder "
+            "and a decoder: take decoding=first or generate"
+        )
     identity = ModelIdentity(str(address), checkpoint_files(folder), settings | {"dtype": numerics.dtype})
     return Local(identity, causal, options, budget=budget, transcript=transcript)
 
