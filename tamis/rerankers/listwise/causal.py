@@ -315,7 +315,8 @@ def load_language_model(folder: Path, dtype: str, attention: str | None = None) 
     """
     import transformers
 
-    encodes = bool(read_json(folder / "config.json", {}).get("is_encoder_decoder"))
+    config = read_json(folder / "config.json", {})
+    encodes = bool(config.get("is_encoder_decoder"))
     models: Any = transformers.AutoModelForSeq2SeqLM if encodes else transformers.AutoModelForCausalLM
     tokenizers: Any = transformers.AutoTokenizer
     require_weights(folder)
@@ -327,11 +328,19 @@ def load_language_model(folder: Path, dtype: str, attention: str | None = None) 
                 folder, output_loading_info=True, dtype=getattr(torch, dtype), **more
             )
     except Exception as error:  # a damaged file's errors share no base
-        raise ModelError(f"{folder} cannot be read as a language model: {error}") from error
+        raise ModelError(
+            f"{folder} cannot be read as a {'sequence-to-sequence' if encodes else 'causal'} language model: {error}"
+        ) from error
     tied = model.config.tie_word_embeddings
     # both halves of an encoder-decoder read the matrix of token vectors that they share
     shared = tuple(f"{at}{half}.embed_tokens." for at in ("", "model.") for half in ("encoder", "decoder") if encodes)
     refuse_missing(folder, loading["missing_keys"], (*shared, "lm_head.") if tied else shared)
+    head = model.get_output_embeddings()
+    untied = config.get("tie_word_embeddings") is False and head is not None
+    if (
+        untied and head.weight is model.get_input_embeddings().weight
+    ):  # transformers ties the head of a T5 that lacks it
+        refuse_missing(folder, ["lm_head.weight"])
     return model.eval(), tokenizer
 
 
