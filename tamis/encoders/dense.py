@@ -151,7 +151,7 @@ def read_recipe(folder: Path, options: DenseOptions) -> tuple[Path, Recipe]:
         if kind == "Transformer":
             home = place
         elif kind == "Pooling":
-            pooling = _poolings(read_json(place / "config.json", {}))
+            pooling = stated_poolings(read_json(place / "config.json", {}))
         elif kind == "Dense":
             linears.append((place, read_json(place / "config.json", {})))
         elif kind == "Normalize":
@@ -186,7 +186,8 @@ def read_recipe(folder: Path, options: DenseOptions) -> tuple[Path, Recipe]:
     )
 
 
-def _poolings(config: Mapping[str, Any]) -> tuple[str, ...]:
+def stated_poolings(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the poolings that the config.json of a ``Pooling`` module states, in either of its forms."""
     if "pooling_mode" in config:  # as sentence-transformers 6 writes it
         modes = config["pooling_mode"]
         return tuple([modes] if isinstance(modes, str) else modes)

@@ -1,15 +1,15 @@
 """``cross``: cross-encoders, which read query and passage as one text (Nogueira and Cho, "Passage Re-ranking with BERT", 2019).
 
-Any checkpoint for sequence classification with one label (a logit of relevance) or two (the second is "relevant"), and every
-folder of sentence-transformers' ``CrossEncoder`` that is one. Pairs are compared by logits: a sigmoid would round distinct
-scores to the same number. Of two labels the score is log P(relevant), worked out from the difference of the logits, which does
-not round either.
+Any checkpoint for sequence classification with one label (a logit of relevance) or two (the second is "relevant"), causal
+language models by their answer (`tamis.rerankers.cross_causal`), and transformers with a head behind them
+(`tamis.rerankers.cross_pooled`): what sentence-transformers' ``CrossEncoder`` reads. Pairs are compared by logits: a sigmoid
+would round distinct scores to the same number. Of two labels the score is log P(relevant), worked out from the difference of
+the logits, which does not round either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,15 @@ from tamis.encoders.batching import Numerics, require_finite, run_batches
 from tamis.encoders.checkpoints import find_checkpoint, load_transformer, read_json
 from tamis.encoders.text import Tokenizer, length_limit
 from tamis.encoders.transformer import make_identity
-from tamis.errors import ModelError
+from tamis.errors import ModelError, UsageError
 from tamis.families import Address
 from tamis.rerankers.base import PairScores
+from tamis.rerankers.cross_causal import load_answers
+from tamis.rerankers.cross_chat import ChatFormat, read_chat_format
+from tamis.rerankers.cross_pooled import load_pooled
+from tamis.rerankers.cross_saved import CAUSAL, POOLED, Saved, read_saved
 from tamis.rerankers.options import CrossOptions
 from tamis.rerankers.pairs import VERSION, PairFormat
-
-MONOTONE = ("Identity", "Sigmoid", "Tanh", "LogSigmoid", "Softplus", "Softsign", "Softmax", "LogSoftmax", "ReLU")
-"""Activations that a checkpoint may state: none of them changes the order of the logits."""
 
 
 class CrossEncoder(nn.Module):
@@ -38,18 +39,25 @@ class CrossEncoder(nn.Module):
     Args:
         identity: of the model.
         numerics: where and how it runs.
-        classifier: of transformers, for sequence classification.
+        classifier: gives ``logits``, as transformers' for sequence classification do.
         format: how pairs are written.
+        labels: how many logits a pair has, 1 or 2.
 
     Attributes:
         tokens: how many tokens the model has read so far, padding not counted.
     """
 
-    def __init__(self, identity: ModelIdentity, numerics: Numerics, classifier: nn.Module, format: PairFormat) -> None:  # noqa: A002
+    def __init__(
+        self,
+        identity: ModelIdentity,
+        numerics: Numerics,
+        classifier: nn.Module,
+        format: PairFormat | ChatFormat,  # noqa: A002 - the word
+        labels: int,
+    ) -> None:
         super().__init__()
         self.identity, self.numerics, self.format = identity, numerics, format
-        self.classifier = classifier
-        self.labels = int(classifier.config.num_labels)  # type: ignore[union-attr, arg-type]
+        self.classifier, self.labels = classifier, labels
         self.tokens = 0
 
     @property
@@ -93,33 +101,45 @@ class CrossEncoder(nn.Module):
 
 
 def load(address: Address, options: CrossOptions) -> CrossEncoder:
-    """Load a checkpoint for sequence classification.
+    """Load a checkpoint of any kind that scores pairs.
 
     Raises:
+        UsageError: the backend cannot run this kind.
         MissingResourceError: there is none.
         ModelError: it cannot be used: it lacks a head, has more than two labels, or needs modules that are not known here.
     """
     folder = find_checkpoint(address.id, address.revision)
-    home, stated = _read_settings(folder)
+    saved = read_saved(folder)
+    if options.backend != "torch" and (saved.task == CAUSAL or saved.chat is not None):
+        raise UsageError(
+            f"{address}: backend={options.backend} runs classifiers whose tokenizer joins query and passage; a causal language "
+            "model, or one that reads a conversation, takes backend=torch"
+        )
     numerics = Numerics.of(options.device, options.dtype)
-    classifier = load_transformer(home, unused=(), auto="AutoModelForSequenceClassification")
+    prompt = saved.prompt if options.prompt is None else options.prompt
+    tokenizer = Tokenizer(saved.home)
+    classifier, labels = _classifier(saved, numerics, tokenizer, prompt)
     config: Any = classifier.config
-    if config.num_labels not in (1, 2):
+    if labels not in (1, 2):
         raise ModelError(
-            f"{folder} tells {config.num_labels} labels apart: a reranker has one logit, or two of which the second is "
+            f"{folder} tells {labels} labels apart: a reranker has one logit, or two of which the second is "
             "'relevant'; this is a classifier of something else"
         )
-    typed = getattr(config, "type_vocab_size", 0) > 1 and _tells_halves_apart(
-        read_json(home / "tokenizer_config.json", {})
-    )
-    format = PairFormat(  # noqa: A001 - the word
-        Tokenizer(home),
-        length_limit(config, stated["max_length"], options.max_length),
-        query_length=options.query_length,
-        prompt=stated["prompt"] if options.prompt is None else options.prompt,
-        lower=stated["lower"],
-        typed=typed,
-    )
+    max_length = length_limit(config, saved.max_length, options.max_length)
+    format: PairFormat | ChatFormat  # noqa: A001 - the word
+    if saved.chat is None:
+        typed = getattr(config, "type_vocab_size", 0) > 1 and _tells_halves_apart(
+            read_json(saved.home / "tokenizer_config.json", {})
+        )
+        format = PairFormat(  # noqa: A001
+            tokenizer, max_length, query_length=options.query_length, prompt=prompt, lower=saved.lower, typed=typed
+        )
+    elif saved.lower:
+        raise ModelError(f"{folder} lower-cases what its chat template writes, which is not known here")
+    else:
+        format = read_chat_format(  # noqa: A001
+            saved.home, tokenizer, max_length, saved.chat, prompt=prompt, query_length=options.query_length
+        )
     identity = make_identity(
         address,
         {"model": folder},
@@ -128,36 +148,20 @@ def load(address: Address, options: CrossOptions) -> CrossEncoder:
         **format.to_json(),
         backend=options.backend,
     )
-    return CrossEncoder(identity, numerics, classifier, format).to(numerics.device).eval()
+    return CrossEncoder(identity, numerics, classifier, format, labels).to(numerics.device).eval()
 
 
-def _read_settings(folder: Path) -> tuple[Path, Mapping[str, Any]]:
-    """Return the folder of the transformer, and what the files around it say of the input."""
-    home = folder
-    for module in read_json(folder / "modules.json", []):
-        kind = module["type"].rpartition(".")[2]
-        if kind != "Transformer":
-            raise ModelError(
-                f"{folder}: cross reads checkpoints for sequence classification, and modules of type {module['type']!r} are not "
-                "part of one"
-            )
-        home = folder / module["path"]
-    around, transformer = (
-        read_json(folder / "config_sentence_transformers.json", {}),
-        read_json(home / "sentence_bert_config.json", {}),
-    )
-    config = read_json(home / "config.json", {})
-    _require_order(folder, config, around)
-    prompts = around.get("prompts") or {}
-    lengths = [
-        transformer.get("max_seq_length"),
-        read_json(home / "tokenizer_config.json", {}).get("model_max_length"),
-    ]
-    return home, {
-        "max_length": min((int(length) for length in lengths if length), default=None),
-        "prompt": prompts.get(around.get("default_prompt_name") or "", ""),
-        "lower": bool(transformer.get("do_lower_case")),
-    }
+def _classifier(saved: Saved, numerics: Numerics, tokenizer: Tokenizer, prompt: str) -> tuple[nn.Module, int]:
+    """Load what gives logits, and tell how many."""
+    if saved.task == CAUSAL:
+        return load_answers(saved, numerics, tokenizer), 1
+    if saved.task == POOLED:
+        return load_pooled(saved, prompt)
+    classifier = load_transformer(saved.home, unused=(), auto="AutoModelForSequenceClassification")
+    config: Any = classifier.config
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad  # by which those over decoders find the last token
+    return classifier, int(config.num_labels)
 
 
 def _tells_halves_apart(tokenizer: Mapping[str, Any]) -> bool:
@@ -166,18 +170,3 @@ def _tells_halves_apart(tokenizer: Mapping[str, Any]) -> bool:
     if names is not None:
         return "token_type_ids" in names
     return tokenizer.get("tokenizer_class") != "TokenizersBackend"  # the one class that gives none unless it says so
-
-
-def _require_order(folder: Path, config: Mapping[str, Any], around: Mapping[str, Any]) -> None:
-    """Check that the activation a checkpoint states leaves the order of its logits alone."""
-    stated = (
-        (config.get("sentence_transformers") or {}).get("activation_fn")
-        or config.get("sbert_ce_default_activation_function")
-        or around.get("activation_fn")
-        or "Identity"
-    )
-    name = str(stated).rpartition(".")[2]
-    if name not in MONOTONE:
-        raise ModelError(
-            f"{folder} states the activation {stated!r}, under which logits may not be in order; known: {', '.join(MONOTONE)}"
-        )

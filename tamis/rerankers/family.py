@@ -71,12 +71,14 @@ class _CrossOptions(RerankOptions, CrossOptions):
 class Cross(PairFamily):
     """The ``cross`` family: monoBERT and its kind."""
 
-    summary = "cross-encoder: any checkpoint for sequence classification of query and passage, such as monoBERT"
+    summary = "cross-encoder: any that sentence-transformers reads, such as monoBERT, or a language model that answers yes or no"
     Options = _CrossOptions
     checkpoints = (
         "cross-encoder/ms-marco-MiniLM-L6-v2",
         "cross-encoder/ms-marco-electra-base",
         "castorini/monobert-large-msmarco",
+        "cross-encoder/ettin-reranker-32m-v1",
+        "zeroentropy/zerank-2",
     )
 
 

@@ -22,6 +22,12 @@ ANSWER_TOKENS = 6
 FAILED, REFUSED = "error", "refused"
 """What a transcript keeps of calls without an answer."""
 
+LENGTH = "length"
+"""Why a call was refused that has more passages than the model reads."""
+
+FEWEST = 2
+"""Passages that a question has at least."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -60,8 +66,11 @@ class Answer:
 
         Raises:
             OverBudgetError: it was refused.
+            TooManyError: it was too long.
             ModelError: it failed.
         """
+        if kept.get(REFUSED) == LENGTH:
+            raise TooManyError("the prompt was longer than the model reads")
         if REFUSED in kept:
             raise OverBudgetError
         if FAILED in kept:
@@ -76,6 +85,10 @@ class Answer:
             words=kept.get("words"),
             shown=None if shown is None else tuple(shown),
         )
+
+
+class TooManyError(ModelError):
+    """A prompt is longer than the model reads whatever it shows of its passages: there are too many of them."""
 
 
 class OverBudgetError(Exception):
@@ -100,7 +113,8 @@ class Session(Protocol):
         """Wait until at least one of the calls has ended, and return those that have, with their numbers.
 
         Returns:
-            An answer, or why there is none: `OverBudgetError`, `LateError` or `ModelError`.
+            An answer, or why there is none: `OverBudgetError`, `LateError` or `ModelError`, and of those `TooManyError` where
+            fewer passages might be asked about.
 
         Raises:
             TamisError: no call can succeed: a key is missing, a transcript does not hold the call or cannot be written.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tamis.encoders.batching import Numerics
-from tamis.encoders.checkpoints import Quiet, refuse_missing, require_weights
+from tamis.encoders.checkpoints import Quiet, read_json, refuse_missing, require_weights
 from tamis.errors import ModelError
 from tamis.rerankers.listwise.prompts import Messages
 
@@ -46,6 +46,10 @@ class Opening(NamedTuple):
 
     text: str
     ids: list[int]
+
+
+Step = Callable[[torch.Tensor | None], torch.Tensor]
+"""Next tokens' logits [prompts, vocabulary], once it is told those chosen last, int64 [prompts]."""
 
 
 class Causal:
@@ -98,6 +102,10 @@ class Causal:
         except Exception as error:  # a template is a program, which may fail in any way
             raise ModelError(f"the checkpoint's chat template does not take this prompt: {error}") from error
 
+    def prompt(self, messages: Messages, opening: str) -> list[int]:
+        """Return the tokens of a conversation up to where it answers, and on with how the answer begins."""
+        return self.ids(self.text(messages) + opening)
+
     def ids(self, text: str) -> list[int]:
         """Return the tokens of what `text` gives."""
         found: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
@@ -128,11 +136,10 @@ class Causal:
         Raises:
             ModelError: the tokenizer has no token that does.
         """
-        before = self.text([{"role": "user", "content": "soup"}])
         head = form.partition("{}")[0]
         for opening in dict.fromkeys([head, head.rstrip(), ""]):
-            base = self.ids(before + opening)
-            full = [self.ids(before + form.format(label)) for label in labels]
+            base = self._answered(opening)
+            full = [self._answered(form.format(label)) for label in labels]
             found = [ids[len(base)] for ids in full if ids[: len(base)] == base and len(ids) > len(base)]
             if len(set(found)) == len(labels):
                 return Opening(opening, found)
@@ -140,6 +147,10 @@ class Causal:
             f"the first token of an answer does not tell {labels[0]} to {labels[-1]} apart with this tokenizer: take "
             "decoding=generate"
         )
+
+    def _answered(self, answer: str) -> list[int]:
+        """Return the tokens of an answer with what stands before it."""
+        return self.prompt([{"role": "user", "content": "soup"}], answer)
 
     # -- running ---------------------------------------------------------------------------------------------------
 
@@ -159,36 +170,55 @@ class Causal:
         Raises:
             ModelError: the model gives numbers that are not finite.
         """
+        with torch.inference_mode():
+            return self._greedy(self._begun(prompts), limits, until)
+
+    def _begun(self, prompts: Sequence[Sequence[int]]) -> Step:
+        """Return what gives the logits of the next tokens, once it is told those before, None at first."""
         ids, mask = self._padded(prompts)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        written: list[list[int]] = [[] for _ in prompts]
-        ended, cut = [False] * len(prompts), [False] * len(prompts)
         cache = None
-        with torch.inference_mode():
-            while not all(ended):
-                if until is not None and time.monotonic() > until:
-                    break
-                result = self._forward(ids, mask, positions, past_key_values=cache, use_cache=True)
-                cache = result.past_key_values
-                chosen = self._finite(result.logits[:, -1]).argmax(-1)
-                for i, token in enumerate(chosen.tolist()):
-                    if ended[i]:
-                        continue
-                    if token in self._ends:
-                        ended[i] = True
-                        continue
-                    written[i].append(token)
-                    ended[i] = cut[i] = len(written[i]) >= limits[i]
+
+        def step(chosen: torch.Tensor | None) -> torch.Tensor:
+            nonlocal ids, mask, positions, cache
+            if chosen is not None:
                 ids, mask = chosen[:, None], torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
                 positions = positions[:, -1:] + 1
-        return [Written(written[i], cut[i]) if ended[i] else None for i in range(len(prompts))]
+            result = self._forward(ids, mask, positions, past_key_values=cache, use_cache=True)
+            cache = result.past_key_values
+            logits: torch.Tensor = result.logits[:, -1]
+            return logits
 
-    def first(self, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]) -> list[list[float]]:
+        return step
+
+    def _greedy(self, step: Step, limits: Sequence[int], until: float | None) -> list[Written | None]:
+        """Write answers, each step with the likeliest token; see `generate`."""
+        written: list[list[int]] = [[] for _ in limits]
+        ended, cut = [False] * len(limits), [False] * len(limits)
+        chosen = None
+        while not all(ended):
+            if until is not None and time.monotonic() > until:
+                break
+            chosen = self._finite(step(chosen)).argmax(-1)
+            for i, token in enumerate(chosen.tolist()):
+                if ended[i]:
+                    continue
+                if token in self._ends:
+                    ended[i] = True
+                    continue
+                written[i].append(token)
+                ended[i] = cut[i] = len(written[i]) >= limits[i]
+        return [Written(written[i], cut[i]) if ended[i] else None for i in range(len(limits))]
+
+    def first(
+        self, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]], openings: Sequence[str]
+    ) -> list[list[float]]:
         """Return the logits of some tokens behind each prompt.
 
         Args:
-            prompts: tokens of each.
+            prompts: tokens of each, as `prompt` gives them.
             tokens: whose logits are wanted, of each prompt.
+            openings: how each answer begins; these prompts hold it.
 
         Raises:
             ModelError: the model gives numbers that are not finite.
@@ -252,7 +282,7 @@ class Causal:
 def load_causal(
     folder: Path, numerics: Numerics, *, template: str, context: int | None, attention: str | None
 ) -> Causal:
-    """Load a checkpoint for causal language modelling.
+    """Load a checkpoint for language modelling, causal or of an encoder and a decoder.
 
     Args:
         folder: of the checkpoint.
@@ -264,9 +294,30 @@ def load_causal(
     Raises:
         ModelError: it cannot be read, or lacks weights.
     """
+    model, tokenizer = load_language_model(folder, numerics.dtype, attention)
+    if model.config.is_encoder_decoder:
+        from tamis.rerankers.listwise.seq2seq import EncoderDecoder
+
+        return EncoderDecoder(model.to(numerics.device), tokenizer, numerics, template=template, context=context)
+    return Causal(model.to(numerics.device), tokenizer, numerics, template=template, context=context)
+
+
+def load_language_model(folder: Path, dtype: str, attention: str | None = None) -> tuple[Any, Any]:
+    """Load a checkpoint for language modelling, ready to run, and its tokenizer, of transformers.
+
+    Args:
+        folder: of the checkpoint.
+        dtype: the precision of its weights.
+        attention: the implementation of attention; None: whichever is fastest.
+
+    Raises:
+        ModelError: it cannot be read, or lacks weights.
+    """
     import transformers
 
-    models: Any = transformers.AutoModelForCausalLM
+    config = read_json(folder / "config.json", {})
+    encodes = bool(config.get("is_encoder_decoder"))
+    models: Any = transformers.AutoModelForSeq2SeqLM if encodes else transformers.AutoModelForCausalLM
     tokenizers: Any = transformers.AutoTokenizer
     require_weights(folder)
     more = {} if attention is None else {"attn_implementation": attention}
@@ -274,13 +325,23 @@ def load_causal(
         with Quiet():
             tokenizer = tokenizers.from_pretrained(folder)
             model, loading = models.from_pretrained(
-                folder, output_loading_info=True, dtype=getattr(torch, numerics.dtype), **more
+                folder, output_loading_info=True, dtype=getattr(torch, dtype), **more
             )
     except Exception as error:  # a damaged file's errors share no base
-        raise ModelError(f"{folder} cannot be read as a causal language model: {error}") from error
+        raise ModelError(
+            f"{folder} cannot be read as a {'sequence-to-sequence' if encodes else 'causal'} language model: {error}"
+        ) from error
     tied = model.config.tie_word_embeddings
-    refuse_missing(folder, loading["missing_keys"], ("lm_head.",) if tied else ())
-    return Causal(model.eval().to(numerics.device), tokenizer, numerics, template=template, context=context)
+    # both halves of an encoder-decoder read the matrix of token vectors that they share
+    shared = tuple(f"{at}{half}.embed_tokens." for at in ("", "model.") for half in ("encoder", "decoder") if encodes)
+    refuse_missing(folder, loading["missing_keys"], (*shared, "lm_head.") if tied else shared)
+    head = model.get_output_embeddings()
+    untied = config.get("tie_word_embeddings") is False and head is not None
+    if (
+        untied and head.weight is model.get_input_embeddings().weight
+    ):  # transformers ties the head of a T5 that lacks it
+        refuse_missing(folder, ["lm_head.weight"])
+    return model.eval(), tokenizer
 
 
 def _merged(messages: Messages) -> Messages:

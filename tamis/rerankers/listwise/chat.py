@@ -22,12 +22,15 @@ from tamis.errors import ModelError
 from tamis.rerankers.listwise.calls import (
     CHARACTERS_A_TOKEN,
     FAILED,
+    FEWEST,
+    LENGTH,
     REFUSED,
     Answer,
     Budget,
     LateError,
     OverBudgetError,
     Session,
+    TooManyError,
     reckoned,
 )
 from tamis.rerankers.listwise.logprobs import ANSWER, MOST, read_scores
@@ -104,6 +107,7 @@ class Chat:
         Raises:
             OverBudgetError: it would be more than the budget.
             LateError: there was no answer in time.
+            TooManyError: the prompt is too long for the model whatever it shows of the passages.
             ModelError: the endpoint fails, or does not speak the protocol.
             PrerequisiteError: it wants a key.
             MissingResourceError: the transcript is all there is, and does not hold the call.
@@ -135,7 +139,7 @@ class Chat:
         except DeadlineError as error:
             raise LateError from error
         except ModelError as error:
-            keep({FAILED: str(error)})
+            keep({REFUSED: LENGTH} if isinstance(error, TooManyError) else {FAILED: str(error)})
             raise
         finally:
             self._budget.settle(tokens, spent)
@@ -158,7 +162,11 @@ class Chat:
             try:
                 raw = remote.post("chat/completions", self.request(messages), stop, until=until, before=pace)
             except ModelError as error:
-                if isinstance(error, DeadlineError) or words <= 1 or not _TOO_LONG.search(str(error)):
+                if isinstance(error, DeadlineError) or not _TOO_LONG.search(str(error)):
+                    raise
+                if words <= 1:
+                    if len(question.passages) > FEWEST:
+                        raise TooManyError(str(error)) from error
                     raise
                 words = int(words * _LESS)
             else:

@@ -1,4 +1,4 @@
-"""Asking a causal language model on this machine: questions of many queries side by side, kept and replayed like any others.
+"""Asking a language model on this machine, causal or with an encoder: questions of many queries side by side, kept and replayed.
 
 With ``decoding=generate`` the model writes an answer, greedily, of as many tokens as an order of all passages takes and a few
 more. With ``decoding=first`` it writes nothing (Gangi Reddy et al., "FIRST: Faster Improved Listwise Reranking with Single Token
@@ -23,18 +23,20 @@ import torch
 from tamis.encoders.base import ModelIdentity, Passage
 from tamis.encoders.batching import Numerics
 from tamis.encoders.checkpoints import checkpoint_files, find_checkpoint
-from tamis.errors import ModelError
+from tamis.errors import ModelError, UsageError
 from tamis.families import Address
 from tamis.files import sha256_json
 from tamis.rerankers.listwise.attention import last_attention, query_attention
 from tamis.rerankers.listwise.calls import (
     FAILED,
+    LENGTH,
     REFUSED,
     Answer,
     Budget,
     LateError,
     OverBudgetError,
     Session,
+    TooManyError,
     reckoned,
 )
 from tamis.rerankers.listwise.causal import Causal, load_causal
@@ -149,7 +151,8 @@ class Local:
         """Return a question as the model reads it, with as many words of a passage as fit.
 
         Raises:
-            ModelError: nothing fits.
+            TooManyError: nothing fits of so many passages.
+            ModelError: nothing fits at all.
         """
         form, labels = question.style.answer, question.labels
         opening, tokens, limit = "", list[int](), 1
@@ -160,7 +163,7 @@ class Local:
             limit = self.options.max_tokens or len(causal.ids(plain)) + SLACK
 
         def ids(words: int) -> list[int]:
-            return causal.ids(causal.text(question.messages(words)) + opening)
+            return causal.prompt(question.messages(words), opening)
 
         reader = f"{self.identity.address}, which reads {causal.context} tokens,"
         words = fewer_words(question, lambda words: len(ids(words)) + limit - causal.context, reader)
@@ -203,7 +206,7 @@ class Local:
         ]
 
     def _first(self, causal: Causal, batch: list[_Prompt]) -> list[Answer]:
-        scores = causal.first([one.ids for one in batch], [one.tokens for one in batch])
+        scores = causal.first([one.ids for one in batch], [one.tokens for one in batch], [one.opening for one in batch])
         more = [0] * len(batch)
         if self.calibrated:
             if len(self._bias) > REMEMBERED:
@@ -211,8 +214,9 @@ class Local:
             blanks = [self._blank(causal, one) for one in batch]
             unknown = list(dict.fromkeys(blank for blank in blanks if blank not in self._bias))
             if unknown:
-                tokens = {blank: one.tokens for blank, one in zip(blanks, batch, strict=True)}
-                found = causal.first(unknown, [tokens[blank] for blank in unknown])
+                known = dict(zip(blanks, batch, strict=True))
+                tokens, openings = zip(*((known[blank].tokens, known[blank].opening) for blank in unknown), strict=True)
+                found = causal.first(unknown, tokens, openings)
                 self._bias.update(zip(unknown, found, strict=True))
             more = [len(blank) if blank in unknown else 0 for blank in blanks]
             scores = [
@@ -227,7 +231,7 @@ class Local:
     def _blank(self, causal: Causal, one: _Prompt) -> tuple[int, ...]:
         """Return the prompt of the same query with nothing to rank."""
         nothing = replace(one.question, passages=[Passage("", NOTHING)] * len(one.question.passages))
-        return tuple(causal.ids(causal.text(nothing.messages()) + one.opening))
+        return tuple(causal.prompt(nothing.messages(), one.opening))
 
     def _attended(self, causal: Causal, one: _Prompt, until: float | None) -> Answer:
         if until is not None and time.monotonic() > until:
@@ -253,7 +257,7 @@ class Local:
                 order = [order[i] for i in places]
                 question = replace(question, passages=[question.passages[i] for i in places])
                 tokens += count
-            ids = causal.ids(causal.text(question.messages(one.words)) + one.opening)
+            ids = causal.prompt(question.messages(one.words), one.opening)
             prompts.append(replace(one, question=question, ids=ids))
             orders.append(tuple(order))
             read.append(tokens)
@@ -286,9 +290,17 @@ class _Session:
                 local.budget.settle(0, answer.tokens)
                 self._ready.append((ticket, answer))
             else:
-                self._waiting.append(local.write(local.causal, ticket, question, request))
+                self._waiting.append(self._written(local.causal, ticket, question, request))
         except (OverBudgetError, LateError, ModelError) as error:
             self._ready.append((ticket, error))
+
+    def _written(self, causal: Causal, ticket: int, question: Question, request: Mapping[str, Any]) -> _Prompt:
+        try:
+            return self._local.write(causal, ticket, question, request)
+        except ModelError as error:
+            too_many = isinstance(error, TooManyError)
+            self._local.keep(request, {REFUSED: LENGTH} if too_many else {FAILED: str(error)})
+            raise
 
     def collect(self) -> list[tuple[int, Answer | Exception]]:
         if not self._ready:
@@ -370,6 +382,11 @@ def load_local(
     looked_at = options.decoding == "attention" or options.attention_sort
     attention = "eager" if looked_at else None  # the faster ones never have the weights
     causal = load_causal(folder, numerics, template=options.template, context=options.context, attention=attention)
+    if looked_at and causal.model.config.is_encoder_decoder:
+        raise UsageError(
+            f"{address}: decoding=attention and attention_sort= look into a causal language model, and this one has an encoder "
+            "and a decoder: take decoding=first or generate"
+        )
     identity = ModelIdentity(str(address), checkpoint_files(folder), settings | {"dtype": numerics.dtype})
     return Local(identity, causal, options, budget=budget, transcript=transcript)
 

@@ -1,10 +1,14 @@
-"""Prompts that are longer than a model reads: fewer words are shown of every passage, as RankLLM does."""
+"""Prompts that are longer than a model reads: fewer words are shown of every passage, as RankLLM does.
+
+Where a word of each is too much there are too many passages: see `tamis.rerankers.listwise.parts`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from tamis.errors import ModelError
+from tamis.rerankers.listwise.calls import FEWEST, TooManyError
 from tamis.rerankers.listwise.prompts import Question, shown
 
 
@@ -23,14 +27,16 @@ def fewer_words(question: Question, overflow: Callable[[int], int], reader: str)
         reader: who reads it, for the message.
 
     Raises:
-        ModelError: not even one word of every passage fits.
+        TooManyError: not even one word of every passage fits.
+        ModelError: so it is with two passages.
     """
     words = most_words(question)
     while (over := overflow(words)) > 0:
         if words == 1:
-            raise ModelError(
+            kind = TooManyError if len(question.passages) > FEWEST else ModelError
+            raise kind(
                 f"{reader} reads {over} tokens less than a prompt of {len(question.passages)} passages takes, though it shows "
-                "a word of each: take a smaller window="
+                "a word of each"
             )
         # a word is a token or more, so this never takes more than it must but for the rounding
         words -= min(words - 1, max(1, over // (4 * len(question.passages))))

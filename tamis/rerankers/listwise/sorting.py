@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 from tamis.errors import MissingResourceError, ModelError, TamisError
 from tamis.rerankers.lists import CandidateList
-from tamis.rerankers.listwise.calls import Answer, Model, OverBudgetError, Session
+from tamis.rerankers.listwise.calls import Answer, Model, OverBudgetError, Session, TooManyError
 from tamis.rerankers.listwise.consensus import consensus, shuffle
 from tamis.rerankers.listwise.parsing import Order, parse_best, parse_order
+from tamis.rerankers.listwise.parts import UNFIT, Reply, in_parts
 from tamis.rerankers.listwise.prompts import Question, Style
 from tamis.rerankers.listwise.strategies import Ask, Steps
 
@@ -105,6 +106,7 @@ class _Poll:
     def __init__(self, ask: Ask, times: int) -> None:
         self.ask, self.open = ask, times
         self.votes: list[_Vote] = []
+        self.unfit = False
 
     def outcome(self, method: str) -> tuple[list[int] | None, list[float] | None, Counter[str]]:
         """Return the order that the answers come to, None where there is none, mean scores, and what was mended."""
@@ -126,7 +128,7 @@ class _List:
         count = len(candidates.passages)
         self.candidates, self._manner = candidates, manner
         self.found = Sorted(list(range(count)), moves=[[] for _ in range(count)])
-        self._steps = start(self.found.order)
+        self._steps = in_parts(start(self.found.order))
         self.polls: list[_Poll] = []
         self.done = False
         self._advance(lambda: next(self._steps))
@@ -148,7 +150,9 @@ class _List:
         self.found.partial = self.done = True
         self._steps.close()
 
-    def _settle(self, poll: _Poll) -> list[int] | None:
+    def _settle(self, poll: _Poll) -> Reply:
+        if poll.unfit and not poll.votes:
+            return UNFIT
         order, scores, repairs = poll.outcome(self._manner.consensus)
         for after, before in enumerate(order if order is not None else range(len(poll.ask.places)) if repairs else ()):
             score = None if scores is None else scores[before]
@@ -251,6 +255,9 @@ class Sorter:
         vote = None
         if isinstance(outcome, Answer):
             vote = self._read(one, call.place, shown, outcome)
+        elif isinstance(outcome, TooManyError):
+            one.found.counts["split"] += not one.polls[call.place].unfit
+            one.polls[call.place].unfit = True
         else:
             self.failure = self.failure or outcome
             one.found.counts["failed"] += 1

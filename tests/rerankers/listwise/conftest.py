@@ -138,7 +138,7 @@ def save_causal(
     Args:
         folder: where to.
         template: of conversations.
-        kind: ``llama`` or ``gpt2``.
+        kind: ``llama``, ``qwen2`` or ``gpt2``.
         seed: of the weights.
         positions: that it has.
         answer: what it learns: a prompt, and the answer to it.
@@ -147,7 +147,15 @@ def save_causal(
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import (
+        GPT2Config,
+        GPT2LMHeadModel,
+        LlamaConfig,
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+    )
 
     raw = Tokenizer(models.BPE())
     if pieces == "bytes":
@@ -173,9 +181,10 @@ def save_causal(
     tokenizer.chat_template = template
     torch.manual_seed(seed)
     common = {"vocab_size": raw.get_vocab_size(), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2, **changes}
-    if kind == "llama":
-        model: Any = LlamaForCausalLM(
-            LlamaConfig(
+    if kind in ("llama", "qwen2"):
+        config, network = (LlamaConfig, LlamaForCausalLM) if kind == "llama" else (Qwen2Config, Qwen2ForCausalLM)
+        model: Any = network(
+            config(
                 hidden_size=32,
                 intermediate_size=64,
                 num_hidden_layers=2,

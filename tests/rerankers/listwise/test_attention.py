@@ -188,7 +188,7 @@ def test_passages_are_sorted_by_attention_before_they_are_ranked(
     assert places != list(range(9))
     asked = Question(STYLES["first"], one.query, [one.passages[i] for i in places], 300)
     ids = causal.ids(causal.text(asked.messages()) + "[")
-    (logits,) = causal.first([ids], [causal.opening(tuple("ABCDEFGHI"), "[{}]").ids])
+    (logits,) = causal.first([ids], [causal.opening(tuple("ABCDEFGHI"), "[{}]").ids], [""])
     assert order(found.scores[0]) == [places[i] for i in np.argsort(-np.array(logits), kind="stable")]
     assert found.counts["tokens"] == read + len(ids)
     again = opened(causal_folder, replay=tmp_path / "m", **given).score_lists([one])

@@ -68,7 +68,7 @@ def test_first_tokens_are_those_of_transformers(make_causal: Callable[..., Path]
     opening = causal.opening(LETTERS, "[{}]")
     prompts = [causal.ids(causal.text(STYLES["first"].write(q, ["soup", "sieve", q])) + opening.text) for q in "abc"]
     prompts[1] += causal.ids(" milk and butter")
-    found = np.array(causal.first(prompts, [opening.ids] * 3))
+    found = np.array(causal.first(prompts, [opening.ids] * 3, [opening.text] * 3))
     for prompt, row in zip(prompts, found, strict=True):
         with torch.inference_mode():
             logits = causal.model(torch.tensor([prompt])).logits[0, -1]
@@ -152,4 +152,4 @@ def test_numbers_that_are_not_finite_are_an_error(causal_folder: Path) -> None:
     with pytest.raises(ModelError, match="not finite"):
         causal.generate([[0, 5]], [3])
     with pytest.raises(ModelError, match="not finite"):
-        causal.first([[0, 5]], [[1]])
+        causal.first([[0, 5]], [[1]], [""])

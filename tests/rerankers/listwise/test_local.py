@@ -202,8 +202,29 @@ def test_prompts_are_cut_to_the_context(make_causal: Callable[..., Path]) -> Non
     assert 400 < found.counts["tokens"] < 500
     found = opened(folder).score_lists([one])
     assert (found.counts["shrunk"], found.counts["calls"]) == (1, 1)
-    with pytest.raises(ModelError, match=r"reads 200 tokens.*smaller window="):
-        opened(folder, context=200).score_lists([one])
+    with pytest.raises(ModelError, match=r"reads 100 tokens.*a prompt of 2 passages takes"):
+        opened(folder, context=100).score_lists([one])
+
+
+@pytest.mark.parametrize("strategy", ["sliding", "setwise-bubble"])
+def test_windows_that_do_not_fit_the_context_are_asked_in_parts(
+    causal_folder: Path, tmp_path: Path, strategy: str
+) -> None:
+    passages = [Passage("", "of" * 20 + "soup" * n) for n in range(9)]  # a word each, which cannot be cut
+    one = CandidateList("drum sieve", passages, -np.arange(9.0))
+    given = {"decoding": "first", "context": 460 if strategy == "sliding" else 280, "strategy": strategy}
+    given |= {"children": 8, "top": 1}
+    model = opened(causal_folder, record=tmp_path / "m", **given)
+    found = model.score_lists([one])
+    assert found.counts["split"] > 0
+    assert (found.counts["failed"], found.partial, found.counts["calls"] > 1) == (0, [False], True)
+    assert found.counts["tokens"] <= found.counts["calls"] * given["context"]
+    seen = [move.name for evidence in model.explain_list(one) for move in evidence.children]
+    assert any("in parts: " in name for name in seen)
+    assert all(evidence.children for evidence in model.explain_list(one))  # every candidate was in a question
+    again = opened(causal_folder, replay=tmp_path / "m", **given).score_lists([one])
+    assert again.scores[0].tobytes() == found.scores[0].tobytes()
+    assert again.counts["split"] == found.counts["split"]
 
 
 def test_numerics(causal_folder: Path) -> None:

@@ -268,8 +268,32 @@ def test_prompts_are_cut_to_a_context(server: Any) -> None:
     size = sum(len(message["content"]) for message in request["messages"])
     assert 2000 < size <= 4 * 600
     assert (found.counts["shrunk"], found.partial) == (1, [False])
-    with pytest.raises(ModelError, match=r"context=150.*smaller window="):
+
+
+def test_a_window_that_does_not_fit_a_context_is_asked_in_parts(server: Any, tmp_path: Path) -> None:
+    passages = [Passage("", "x" * (50 + n)) for n in range(20)]  # a word each, which cannot be cut
+    one = CandidateList("q", passages, -np.arange(20.0))
+    found = opened(server, context=500, record=tmp_path / "m").score_lists([one])
+    assert found.counts["split"] == 1
+    assert (found.counts["failed"], found.partial) == (0, [False])
+    assert found.counts["calls"] == len(server.requests) == 3
+    sizes = [sum(len(message["content"]) for message in request["messages"]) for request in server.requests]
+    assert max(sizes) <= 4 * 500
+    assert order(found.scores[0])[:5] == [19, 18, 17, 16, 15]
+    again = opened(server, context=500, replay=tmp_path / "m").score_lists([one])
+    assert again.scores[0].tobytes() == found.scores[0].tobytes()
+    assert (again.counts["split"], again.counts["replayed"]) == (1, 3)
+    with pytest.raises(ModelError, match=r"context=150.*a prompt of 2 passages takes"):
         opened(server, context=150).score_lists([one])
+
+
+def test_a_window_that_an_endpoint_finds_too_long_is_asked_in_parts(server: Any) -> None:
+    refused = (400, {}, b'{"error": {"message": "the prompt is too long: 5000 tokens > 4096 maximum"}}')
+    server.script = [refused]
+    one = CandidateList("q", [Passage("", "x" * (5 + n)) for n in range(4)], -np.arange(4.0))
+    found = opened(server, strategy="full").score_lists([one])
+    assert (found.counts["split"], found.counts["failed"], found.counts["calls"]) == (1, 0, 3)
+    assert order(found.scores[0])[0] == 3
 
 
 @pytest.mark.parametrize("style", ["chat", "first"])
