@@ -200,8 +200,10 @@ def _export_graph(model: CrossEncoder, path: Path) -> None:
         if isinstance(layer, torch.nn.Linear) and layer.out_features == model.labels:
             model.classifier.set_submodule(name, Summed(layer))
 
-    if getattr(model.classifier.config, "_attn_implementation", "eager") != "eager":
-        model.classifier.set_attn_implementation("eager")  # type: ignore[operator]  # the form that `_fuse` knows
+    parts: list[Any] = [part for part in model.classifier.modules() if hasattr(part, "set_attn_implementation")]
+    whole = parts[0] if parts else None
+    if whole is not None and getattr(whole.config, "_attn_implementation", "eager") != "eager":
+        whole.set_attn_implementation("eager")  # the form that `_fuse` knows
     ids = torch.full((2, 8), model.tokenizer.pad, dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
