@@ -32,8 +32,8 @@ from tamis.data.topics import read_topics
 from tamis.encoders.base import Passage
 from tamis.encoders.checkpoints import find_checkpoint
 from tamis.errors import PrerequisiteError
+from tamis.rerankers.cross.runners import PRECISIONS, require_backend
 from tamis.rerankers.registry import open_reranker
-from tamis.rerankers.runners import PRECISIONS, require_backend
 
 SEED, STEPS, BATCH, WORDS, LENGTH = 7, 60, 16, 6, 96
 PEER = "CrossEncoder.predict"

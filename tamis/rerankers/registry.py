@@ -10,7 +10,7 @@ _LOADERS = Loaders(
     "family of rerankers",
     {
         "cedr": ("tamis.rerankers.cedr", "tamis.rerankers.options:CedrOptions"),
-        "cross": ("tamis.rerankers.backends", "tamis.rerankers.options:CrossOptions"),
+        "cross": ("tamis.rerankers.cross.backends", "tamis.rerankers.options:CrossOptions"),
         "duot5": ("tamis.rerankers.duot5", "tamis.rerankers.options:T5Options"),
         "fit5": ("tamis.rerankers.fit5", "tamis.rerankers.options:FiT5Options"),
         "listwise": ("tamis.rerankers.listwise.scorer", "tamis.rerankers.options:ListwiseOptions"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tamis.errors import PrerequisiteError, UsageError
-from tamis.rerankers import runners
+from tamis.rerankers.cross import runners
 from tamis.rerankers.registry import open_reranker
 
 X86 = "processor\t: 0\nmodel name\t: one\nflags\t\t: fpu avx512f {}\n\nprocessor\t: 1\nflags\t\t: fpu avx512f {}\n"
@@ -85,7 +85,7 @@ RUN = """
 import sys
 from pathlib import Path
 import numpy as np
-from tamis.rerankers.runners import open_runner
+from tamis.rerankers.cross.runners import open_runner
 run = open_runner(Path(sys.argv[1]), sys.argv[2], "float32")
 table = np.ones((2, 8), np.int64)
 assert run({"ids": table, "mask": table, "types": table * 0}).shape == (2,)

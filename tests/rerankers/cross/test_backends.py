@@ -13,8 +13,8 @@ import pytest
 
 from tamis.encoders.base import Passage
 from tamis.errors import ModelError, PrerequisiteError, UsageError
-from tamis.rerankers import backends, runners
 from tamis.rerankers.base import PairScorer
+from tamis.rerankers.cross import backends, runners
 from tamis.rerankers.registry import open_reranker
 
 QUERIES = ["what is a drum sieve", "soup", "butter", "", "the cook"]

@@ -19,7 +19,7 @@ from torch import nn
 from tamis.encoders.batching import Numerics
 from tamis.encoders.text import Tokenizer
 from tamis.errors import ModelError
-from tamis.rerankers.cross_saved import Part, Saved
+from tamis.rerankers.cross.saved import Part, Saved
 from tamis.rerankers.listwise.causal import load_language_model
 
 ANSWERS = ("yes", "no")

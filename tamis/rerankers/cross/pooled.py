@@ -17,8 +17,8 @@ from tamis.encoders.dense import stated_poolings
 from tamis.encoders.pooling import POOLINGS, pool
 from tamis.encoders.projection import Unit, load_projection
 from tamis.errors import ModelError
-from tamis.rerankers.cross_causal import Logits
-from tamis.rerankers.cross_saved import Part, Saved
+from tamis.rerankers.cross.causal import Logits
+from tamis.rerankers.cross.saved import Part, Saved
 
 _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
 """Of these only the encoder is in use."""

@@ -1,8 +1,8 @@
 """``cross``: cross-encoders, which read query and passage as one text (Nogueira and Cho, "Passage Re-ranking with BERT", 2019).
 
 Any checkpoint for sequence classification with one label (a logit of relevance) or two (the second is "relevant"), causal
-language models by their answer (`tamis.rerankers.cross_causal`), and transformers with a head behind them
-(`tamis.rerankers.cross_pooled`): what sentence-transformers' ``CrossEncoder`` reads. Pairs are compared by logits: a sigmoid
+language models by their answer (`tamis.rerankers.cross.causal`), and transformers with a head behind them
+(`tamis.rerankers.cross.pooled`): what sentence-transformers' ``CrossEncoder`` reads. Pairs are compared by logits: a sigmoid
 would round distinct scores to the same number. Of two labels the score is log P(relevant), worked out from the difference of
 the logits, which does not round either.
 """
@@ -25,10 +25,10 @@ from tamis.encoders.transformer import make_identity
 from tamis.errors import ModelError, UsageError
 from tamis.families import Address
 from tamis.rerankers.base import PairScores
-from tamis.rerankers.cross_causal import load_answers
-from tamis.rerankers.cross_chat import ChatFormat, read_chat_format
-from tamis.rerankers.cross_pooled import load_pooled
-from tamis.rerankers.cross_saved import CAUSAL, POOLED, Saved, read_saved
+from tamis.rerankers.cross.causal import load_answers
+from tamis.rerankers.cross.chat import ChatFormat, read_chat_format
+from tamis.rerankers.cross.pooled import load_pooled
+from tamis.rerankers.cross.saved import CAUSAL, POOLED, Saved, read_saved
 from tamis.rerankers.options import CrossOptions
 from tamis.rerankers.pairs import VERSION, PairFormat
 

@@ -2,7 +2,8 @@
 
 The graph is exported once and kept below the cache's folder (`tamis.database.cache_folder`), under a name that holds
 all that decides it; a fresh process that finds it there never imports torch. Without a cache it lives as long as the model.
-Backends and precisions share it (`tamis.rerankers.runners`): the weights in it are float32, and converted when it is opened.
+Backends and precisions share it (`tamis.rerankers.cross.runners`): the weights in it are float32, and converted when it is
+opened.
 
     model.onnx       ids, mask (and token types) of a padded batch → scores
     fused.onnx       the same with attention in one operator of ONNX Runtime's; made when that backend first opens it
@@ -35,12 +36,12 @@ from tamis.errors import ModelError, UsageError
 from tamis.families import Address
 from tamis.files import sha256_json, storage_errors, write_json
 from tamis.rerankers.base import PairScorer, PairScores
+from tamis.rerankers.cross.runners import PRECISIONS, open_runner, require_backend
 from tamis.rerankers.options import CrossOptions
 from tamis.rerankers.pairs import VERSION, PairFormat
-from tamis.rerankers.runners import PRECISIONS, open_runner, require_backend
 
 if TYPE_CHECKING:
-    from tamis.rerankers.cross import CrossEncoder
+    from tamis.rerankers.cross.model import CrossEncoder
 
 GRAPH, FUSED, TOKENIZER, CARD = "model.onnx", "fused.onnx", "tokenizer.json", "model.json"
 EXPORT_VERSION = 2
@@ -66,7 +67,7 @@ def load(address: Address, options: CrossOptions) -> PairScorer:
         ModelError: it cannot be used, or not be exported.
     """
     if options.backend == "torch":
-        from tamis.rerankers.cross import load as load_torch
+        from tamis.rerankers.cross.model import load as load_torch
 
         return load_torch(address, options)
     known = PRECISIONS[options.backend]
@@ -132,7 +133,7 @@ def _publish(address: Address, options: CrossOptions, folder: Path) -> None:
 
 
 def _export(address: Address, options: CrossOptions, folder: Path) -> None:
-    from tamis.rerankers.cross import load as load_torch
+    from tamis.rerankers.cross.model import load as load_torch
 
     model = load_torch(address, replace(options, dtype="float32", device="cpu"))
     probed = model.score_pairs(*_probes()).scores.tolist()
@@ -231,7 +232,7 @@ class ExportedCrossEncoder:
     Args:
         folder: of the graph.
         address: what the model is called.
-        backend: what runs it, one of `tamis.rerankers.runners.PRECISIONS`.
+        backend: what runs it, one of `tamis.rerankers.cross.runners.PRECISIONS`.
         dtype: one of that backend's precisions.
         keep: what must live as long as the graph's folder is needed.
 
