@@ -29,9 +29,7 @@ class _Family:
     part_kind: ClassVar[str | None] = None
     default_part: ClassVar[str | None] = None
     Options: ClassVar[type[Any]]
-    checkpoints: ClassVar[
-        tuple[str, ...]
-    ] = ()  # examples of ids; a family that has none is taken to load no checkpoints
+    checkpoints: ClassVar[tuple[str, ...]] = ()
     Stage: ClassVar[type[PairReranker | ListReranker]]
 
     @classmethod
@@ -148,7 +146,6 @@ class Cedr(PairFamily):
 
     summary = "CEDR: BERT with KNRM, PACRR or DRMM over the similarities of its states in all layers, or without"
     Options = _CedrOptions
-    checkpoints = ("./my-cedr",)
 
 
 @dataclass(frozen=True)
@@ -161,7 +158,6 @@ class TK(PairFamily):
 
     summary = "TK: word vectors in a little context, and kernels over their similarities; for passages"
     Options = _TKOptions
-    checkpoints = ("./my-tk",)
 
 
 class TKL(PairFamily):
@@ -169,4 +165,3 @@ class TKL(PairFamily):
 
     summary = "TKL: the same for long documents, by local attention and their best regions"
     Options = _TKOptions
-    checkpoints = ("./my-tkl",)

@@ -351,18 +351,6 @@ def test_a_list_of_words_of_another_kind_is_refused(tmp_path: Path) -> None:
         open_reranker(f"tk:{folder}")
 
 
-@pytest.mark.parametrize("family", ["tk", "tkl", "cedr"])
-def test_a_folder_that_is_missing_is_named_before_any_work(family: str, tmp_path: Path) -> None:
-    from tamis.eval.laboratory.identity import checkpoint_ids, missing_models
-    from tamis.families import Address
-
-    gone = tmp_path / "gone"
-    address = Address.parse(f"{family}:{gone}")
-    assert checkpoint_ids(address) == missing_models(address) == [str(gone)]
-    gone.mkdir()
-    assert missing_models(address) == []
-
-
 @pytest.mark.parametrize("name", ["tk", "tkl"])
 def test_on_the_command_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index, run, topics = tmp_path / "ix", tmp_path / "bm25.run", tmp_path / "topics.tsv"

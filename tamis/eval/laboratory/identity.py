@@ -29,10 +29,10 @@ def stage_identity(address: Address, hash_of: HashOf) -> str:
 
 def checkpoint_ids(address: Address) -> list[str]:
     """Return the ids of checkpoints that an address names, of a family that loads checkpoints."""
-    cls = family(address.family)
-    if not address.id or not getattr(cls, "checkpoints", ()):
+    options = family(address.family).Options.__dataclass_fields__
+    if not address.id or not {"device", "endpoint"} & set(options):  # who runs a model says where
         return []
-    if "endpoint" in cls.Options.__dataclass_fields__ and dict(address.options).get("backend") != "local":
+    if "endpoint" in options and dict(address.options).get("backend") != "local":
         return []  # the model runs elsewhere
     return [part for part in _JOINT.split(address.id) if part]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tamis.eval.laboratory.identity import checkpoint_ids, stage_identity, to_download
+from tamis.eval.laboratory.identity import checkpoint_ids, missing_models, stage_identity, to_download
 from tamis.families import Address
 from tamis.files import sha256_file
 
@@ -61,3 +61,21 @@ def test_what_must_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert checkpoint_ids(Address.parse("listwise:a/b")) == []
     assert checkpoint_ids(Address.parse("listwise:a/b?backend=local")) == ["a/b"]
     assert checkpoint_ids(Address.parse("openai:a/b")) == []
+
+
+LOADED = ["dense", "dpr", "tct-colbert", "colbert", "cort", "d2llm", "dse", "splade", "unicoil", "uhd", "dyvo"]
+LOADED += ["cross", "monot5", "duot5", "fit5", "cedr", "tk", "tkl"]
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_a_folder_that_is_missing_is_named_before_any_work(name: str, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    address = Address.parse(f"{name}:{gone}")
+    assert checkpoint_ids(address) == missing_models(address) == [str(gone)]
+    gone.mkdir()
+    assert missing_models(address) == []
+
+
+@pytest.mark.parametrize("address", ["bm25", "vectors:gone.npy", "impacts:gone.jsonl", "openai:m", "listwise:m"])
+def test_other_families_load_no_checkpoint(address: str) -> None:
+    assert checkpoint_ids(Address.parse(address)) == []
