@@ -37,7 +37,7 @@ from tamis.rerankers.runners import PRECISIONS, require_backend
 
 SEED, STEPS, BATCH, WORDS, LENGTH = 7, 60, 16, 6, 96
 PEER = "CrossEncoder.predict"
-LOOKED_AT = 20
+LOOKED_AT = 15
 
 
 def make_model(folder: Path, texts: list[str]) -> Path:
