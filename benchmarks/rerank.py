@@ -37,7 +37,7 @@ from tamis.rerankers.registry import open_reranker
 
 SEED, STEPS, BATCH, WORDS, LENGTH = 7, 60, 16, 6, 96
 PEER = "CrossEncoder.predict"
-LOOKED_AT = 20
+LOOKED_AT = 15
 
 
 def make_model(folder: Path, texts: list[str]) -> Path:
