@@ -154,7 +154,7 @@ def pad_batch(
         filled = np.full((len(places), width), filler, np.int64)
         for place, i in enumerate(places.tolist()):
             filled[place, : len(rows[i])] = rows[i]
-        return torch.from_numpy(filled).to(device)
+        return on_device(torch.from_numpy(filled), device)
 
     ids = table(inputs.ids, pad)
     types = None if inputs.types is None else table(inputs.types, 0)
@@ -163,7 +163,14 @@ def pad_batch(
     if int(lengths[places].min()) == width:
         return ids, None, types
     mask = np.arange(width) < lengths[places][:, None]
-    return ids, torch.from_numpy(mask.astype(np.int64)).to(device), types
+    return ids, on_device(torch.from_numpy(mask.astype(np.int64)), device), types
+
+
+def on_device(table: torch.Tensor, device: str) -> torch.Tensor:
+    """Return a tensor of the processor's on a device; a GPU fetches it from pinned memory, while the next batch is made."""
+    if device.startswith("cuda"):
+        return table.pin_memory().to(device, non_blocking=True)
+    return table.to(device)
 
 
 def require_finite(name: str, values: NDArray[np.float32]) -> None:
