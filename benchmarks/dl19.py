@@ -105,7 +105,7 @@ def main() -> None:
         rows.append([name, *values, "–" if seconds is None else f"{seconds.seconds:.0f}"])
     columns = ["", *map(str, found.measures), "seconds"]
     text = f"{len(found.query_ids)} queries, {DEPTH} candidates each\n\n{markdown(columns, rows)}\n\n{machine()}"
-    report(text, found.to_json(), given.json)
+    report(text, found.to_dict(), given.json)
 
 
 if __name__ == "__main__":
