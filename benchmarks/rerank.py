@@ -195,7 +195,7 @@ def modes_of(device: str) -> dict[str, str]:
 def second_look(
     first: Any, second: Any, queries: list[str], passages: list[Passage], counts: list[int]
 ) -> Callable[[], np.ndarray[Any, Any]]:
-    """A model over all pairs and another over the first `LOOKED_AT` of each query, as ``… >> first >> second?depth=15`` does it."""
+    """A model over all pairs and another over the first `LOOKED_AT` of each query, as ``first >> second?depth=15`` does it."""
 
     def score() -> np.ndarray[Any, Any]:
         found = first.score_pairs(queries, passages).scores.astype(np.float64)
