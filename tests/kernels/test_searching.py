@@ -143,6 +143,44 @@ def test_long_lists_with_a_clear_winner(dense_collection: Any, kernel: str, valu
         assert_same(run(kernel, postings, batch, k), run("numpy", postings, batch, k))
 
 
+@pytest.fixture(scope="module")
+def expanded_collection() -> tuple[Postings, list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]]:
+    """Long lists of small impacts and short ones of large impacts, and queries that weigh the short ones most."""
+    rng = np.random.default_rng(11)
+    n_docs = 2 * WINDOW + 20_000
+    sizes = np.concatenate([rng.integers(200, 3000, 40), rng.integers(5000, 60_000, 40)])
+    docs = [np.unique(rng.integers(0, n_docs, size)) for size in sizes]
+    terms = np.repeat(np.arange(len(docs)), [len(own) for own in docs])
+    impacts = rng.gamma(1.3, 30, len(terms)) * np.where(terms < 40, 2.2, 0.4)
+    codes = np.clip(np.rint(impacts), 1, 255).astype(np.int64)
+    codes[terms == 79] = 3  # a term that uses few of the codes
+    postings = build_postings(terms, np.concatenate(docs), codes, n_docs=n_docs, n_terms=len(docs), n_codes=256)
+    queries = []
+    for count in (4, 20, 30):
+        chosen = np.concatenate([rng.permutation(40)[:count], 40 + rng.permutation(40)[:count]])
+        weights = np.concatenate([rng.gamma(2, 0.5, count) + 0.3, rng.gamma(1, 0.15, count) + 0.02])
+        order = np.argsort(chosen)
+        queries.append((chosen[order], weights[order].astype(np.float32)))
+    queries.append((np.arange(80), rng.random(80).astype(np.float32) ** 4))
+    return postings, queries
+
+
+@needs_compiler
+@pytest.mark.parametrize(("share", "once"), [(None, False), (0.3, False), (None, True)])
+def test_many_weak_lists(expanded_collection: Any, share: float | None, once: bool) -> None:
+    """Where most postings are only looked up, and thresholds grow until bounds are scaled again."""
+    postings, queries = expanded_collection
+    mask = None if share is None else random_mask(3, postings.n_docs, share)
+    values = np.arange(256, dtype=np.float32)
+    falling = values[::-1].copy()  # the largest value is not the largest code's
+    for table in (values, falling, values * np.float32(1e-30), values * np.float32(1e30)):
+        batch = Queries.of([(terms, np.outer(weights, table).astype(np.float32)) for terms, weights in queries])
+        for k in (1, 10, 200):
+            wanted = run("numpy", postings, batch, k, mask, once=once)
+            for kernel in COMPILED:
+                assert_same(run(kernel, postings, batch, k, mask, once=once), wanted)
+
+
 @needs_compiler
 @pytest.mark.parametrize("n_codes", [0, 4])
 @pytest.mark.parametrize("n_terms", [1, 255, 256, 5000])

@@ -14,24 +14,25 @@ static int ascending(const uint16_t *offsets, int64_t count) {
     return !wrong;
 }
 
-static int codes_below(const struct postings *p, int64_t first, int64_t count) {
-    int wrong = 0;
+/* One more than the largest code of a run; 1 without codes. */
+static int32_t code_range(const struct postings *p, int64_t first, int64_t count) {
+    int32_t largest = 0;
     if (p->code_bits == 8) {
         const uint8_t *codes = (const uint8_t *)p->codes + first;
-        for (int64_t i = 0; i < count; i++) wrong |= codes[i] >= p->n_codes;
+        for (int64_t i = 0; i < count; i++) largest = codes[i] > largest ? codes[i] : largest;
     } else if (p->code_bits == 16) {
         const uint16_t *codes = (const uint16_t *)p->codes + first;
-        for (int64_t i = 0; i < count; i++) wrong |= codes[i] >= p->n_codes;
+        for (int64_t i = 0; i < count; i++) largest = codes[i] > largest ? codes[i] : largest;
     }
-    return !wrong;
+    return largest + 1;
 }
 
 static const char *check_runs(const struct postings *p, int64_t term) {
     int64_t frequency = p->starts[term + 1] - p->starts[term];
     int64_t length = p->directory_starts[term + 1] - p->directory_starts[term];
     const uint16_t *directory = p->directory + p->directory_starts[term];
-    if (!frequency) return NULL;
-    if (form_of(p, frequency) == UNARY && count_ones(directory, length) != frequency)
+    int32_t longest = 1;
+    if (frequency && form_of(p, frequency) == UNARY && count_ones(directory, length) != frequency)
         return "the window counts do not sum to the number of postings";
     int64_t before = -1;
     /* As many ones as postings: the walk ends inside the term's own words whatever they hold. */
@@ -40,9 +41,12 @@ static const char *check_runs(const struct postings *p, int64_t term) {
         if (!ascending(p->offsets + c.first, c.count)) return "document offsets do not ascend in a window";
         if (p->offsets[c.first + c.count - 1] >= p->n_docs - (c.window << WINDOW_BITS))
             return "a document number is not below the number of documents";
-        if (!codes_below(p, c.first, c.count)) return "a code is not below the number of codes";
+        int32_t length = code_range(p, c.first, c.count);
+        if (p->code_bits && length > p->n_codes) return "a code is not below the number of codes";
+        longest = length > longest ? length : longest;
         before = c.window;
     }
+    __atomic_store_n(&p->lengths[term], longest, __ATOMIC_RELAXED);
     return NULL;
 }
 

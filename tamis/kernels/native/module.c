@@ -81,20 +81,18 @@ typedef struct {
     PyObject_HEAD
     struct postings postings;
     Py_buffer views[N_ARRAYS];
-    uint8_t *checked;       /* [n_terms]: whether the term's data have been found sound */
     struct workspace *pool; /* touched with the GIL held only */
 } Index;
 
 static PyObject *damaged; /* ValueError: the arrays break their layout */
 
-/* Check the terms that were not checked before: NULL, or what is wrong with *term. Threads may check one twice: no harm. */
+/* Check the terms that were not checked before, which have no length: NULL, or what is wrong with *term. Threads may check one twice: no harm. */
 static const char *check_terms(Index *index, const int64_t *terms, int64_t first, int64_t n, int64_t *term) {
     for (int64_t i = 0; i < n; i++) {
         *term = terms ? terms[i] : first + i;
-        if (__atomic_load_n(&index->checked[*term], __ATOMIC_RELAXED)) continue;
+        if (__atomic_load_n(&index->postings.lengths[*term], __ATOMIC_RELAXED)) continue;
         const char *wrong = check_term(&index->postings, *term);
         if (wrong) return wrong;
-        __atomic_store_n(&index->checked[*term], 1, __ATOMIC_RELAXED);
     }
     return NULL;
 }
@@ -107,7 +105,7 @@ static void index_dealloc(PyObject *self) {
     Index *index = (Index *)self;
     PyTypeObject *type = Py_TYPE(self);
     free_workspaces(index->pool);
-    free(index->checked);
+    free(index->postings.lengths);
     release(index->views, N_ARRAYS);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
@@ -126,7 +124,7 @@ static PyObject *index_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     const char *wrong = check_ends(&self->postings);
-    if (!wrong && (self->checked = calloc((size_t)self->postings.n_terms + 1, 1))) return (PyObject *)self;
+    if (!wrong && (self->postings.lengths = calloc((size_t)self->postings.n_terms + 1, sizeof(int32_t)))) return (PyObject *)self;
     if (wrong) PyErr_SetString(damaged, wrong);
     else PyErr_NoMemory();
     Py_DECREF(self);

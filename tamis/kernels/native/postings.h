@@ -26,6 +26,7 @@ struct postings {
     const uint16_t *directory;
     const uint16_t *offsets;
     const void *codes;
+    int32_t *lengths; /* [n_terms]: a term's largest code and 1, which check_term() finds; 0 before. NULL where nothing is searched */
 };
 
 /* How a term's windows are stored: not at all (one window), as a number a posting, or as unary counts a window. */
@@ -80,11 +81,15 @@ static inline void next_run(const struct postings *p, struct cursor *c) {
         while (!(bits = bits_at(c->directory, bit) & 0xFFFFFFFFFFFFu)) bit += 48, window += 48;
         int zeros = __builtin_ctzll(bits);
         bit += zeros, window += zeros;
-        for (;;) {
-            int ones = __builtin_ctzll(~bits_at(c->directory, bit) | (uint64_t)1 << 48);
-            bit += ones, c->count += ones;
-            if (ones < 48) break;
+        const int64_t begun = bit, last = bit + c->end - c->first; /* no run is longer than what is left */
+        int ones = __builtin_ctzll(~bits_at(c->directory, bit) | (uint64_t)1 << 48);
+        bit += ones;
+        if (ones == 48) { /* long: from a word's first bit, 64 at a time */
+            bit &= ~(int64_t)15;
+            while (bit < last && !~bits_at(c->directory, bit)) bit += 64;
+            if (bit < last) bit += __builtin_ctzll(~bits_at(c->directory, bit));
         }
+        c->count = bit - begun;
         c->window = window, c->bit = bit + 1;
     } else if (c->form == NUMBERS) {
         int words = number_words(p);

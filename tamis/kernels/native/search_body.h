@@ -7,10 +7,11 @@
            exactly v, and no later sum can be -0.0 again (values are normalised to +0.0, and in round-to-nearest only
            -0.0 + -0.0 is -0.0), so that the accumulator itself tells whether a document holds any query term, at no cost and
            also for scores of zero or less.
-   bounds  once k scores are known: the same adds on 8-bit upper bounds of the contributions, a quarter of the memory to scan;
-           the few documents whose bound reaches the threshold get their score from the postings, again in query order. The
-           weakest lists need not be added at all when few documents could still pass with their help (the non-essential
-           lists of MaxScore; Turtle and Flood, "Query evaluation: strategies and optimizations", 1995).
+   bounds  once k scores are known: the same adds on 8-bit upper bounds of the contributions, in units that make most of 8 bits
+           near the threshold, a quarter of the memory to scan. The weakest lists are not added when few documents could still
+           pass with their help (the non-essential lists of MaxScore; Turtle and Flood, "Query evaluation: strategies and
+           optimizations", 1995): these are looked up there, strongest list first, until they fail. What passes all lists gets
+           its score from the postings, again in query order.
    counts  postings without codes: overlap counters, and a threshold that is a histogram's.
 
    Which of the first two is a guess about time, never about results. */
@@ -22,10 +23,14 @@
 
 enum {
     SPARSE_POSTINGS = 4096,   /* a window with fewer is harvested through its postings, not by a scan */
-    BOUND_TERMS = 48,         /* most query terms for which 8 bits bound well enough */
+    BOUND_TERMS = 256,        /* most query terms for which 8 bits bound well enough */
     BOUND_POSTINGS = 16384,   /* fewest postings of a query that repay the preparation */
+    THRESHOLD_UNITS = 128,    /* what a document needs when bounds are scaled; they are scaled again when it needs twice that */
     SPLIT_POSTINGS = 4096,    /* fewest remaining postings in a window worth counting survivors for */
-    PROBE_COST = 16,          /* one binary search, in added postings */
+    PROBE_COST = 16,          /* looking up one posting of a document that is scored, in added postings */
+    LOOKUP_COST = 512,        /* completing the bound of a survivor in all the lists left, in added postings */
+    AHEAD = 8,                /* how many lookups before its turn the memory of one is fetched */
+    NEAR = 16,                /* how far from where it is guessed a posting is likely to be */
     SEEK_COST = 24,           /* finding one of several documents in a run, in postings read through */
     MORE_CANDIDATES = 16,     /* fewest documents beyond k whose float sums are looked at again */
     SCAN_GAIN = 6000,         /* what scanning bounds saves over scanning sums, in added postings */
@@ -48,6 +53,7 @@ struct state {
     const uint8_t *allowed;                      /* the window's part of the mask, or NULL */
     float *tables;                               /* [terms, values] */
     int64_t values;                              /* length of one table: codes, or 1 without codes */
+    int32_t *lengths;                            /* a term's values: up to its largest code */
 };
 
 /* The upper bounds of a query, in units of 1 / scale. */
@@ -72,9 +78,11 @@ static int open_state(struct state *s) {
     int64_t n = q->n_terms;
     s->values = s->postings->code_bits ? s->postings->n_codes : 1;
     s->cursors = grow(&s->work->cursors, n * (int64_t)sizeof *s->cursors);
-    s->runs = grow(&s->work->terms, n * (int64_t)(2 * sizeof(struct run) + 2 * sizeof(int32_t)));
+    s->runs = grow(&s->work->terms, n * (int64_t)(2 * sizeof(struct run) + 3 * sizeof(int32_t)));
     if (!s->cursors || !s->runs) return -1;
+    s->lengths = (int32_t *)(s->runs + 2 * n);
     for (int64_t i = 0; i < n; i++) {
+        s->lengths[i] = s->postings->lengths[q->terms[i]];
         s->cursors[i] = open_cursor(s->postings, q->terms[i]);
         while (s->cursors[i].window < q->first_window) next_run(s->postings, &s->cursors[i]);
     }
@@ -124,6 +132,42 @@ static int past_deadline(const struct query *q) {
     return q->deadline != INT64_MAX && monotonic_nanoseconds() >= q->deadline;
 }
 
+/* ---- looking up ---------------------------------------------------------------------------------------------------- */
+
+static inline int64_t lower_bound(const uint16_t *offsets, int64_t n, uint16_t offset) {
+    const uint16_t *first = offsets;
+    for (; n > 1; n -= n / 2) first += first[n / 2 - 1] < offset ? n / 2 : 0;
+    return first - offsets + (n == 1 && *first < offset);
+}
+
+/* Fetch the postings around seek()'s guess. */
+static inline void prefetch_seek(const uint16_t *offsets, int64_t count, uint16_t offset) {
+    int64_t guess = count * offset >> WINDOW_BITS;
+    __builtin_prefetch(offsets + (guess > NEAR ? guess - NEAR : 0));
+    __builtin_prefetch(offsets + guess + (guess + NEAR < count ? NEAR : 0));
+}
+
+/* The first place from `at` on whose offset is not below `offset`: guessed as if documents were spread evenly, then by doubling
+   steps away from the guess, then by halving. */
+static inline int64_t seek(const uint16_t *offsets, int64_t at, int64_t count, uint16_t offset) {
+    int64_t guess = count * offset >> WINDOW_BITS, low = at, high = count;
+    if (guess < low) guess = low;
+    if (offsets[guess] < offset) {
+        low = guess + 1;
+        for (int64_t step = 16; low + step < high; step *= 2) {
+            if (offsets[low + step] < offset) low += step + 1;
+            else high = low + step;
+        }
+    } else {
+        high = guess;
+        for (int64_t step = 16; high - step > low; step *= 2) {
+            if (offsets[high - step] < offset) low = high - step + 1;
+            else high -= step;
+        }
+    }
+    return low + lower_bound(offsets + low, high - low, offset);
+}
+
 /* ---- sums ---------------------------------------------------------------------------------------------------------- */
 
 /* Value tables with the query's weights in them, and -0.0 made +0.0. */
@@ -138,15 +182,15 @@ static int weigh_tables(struct state *s) {
             continue;
         }
         const float *row = q->tables + (q->rows ? q->rows[i] : i) * s->values;
-        for (int64_t code = 0; code < s->values; code++) table[code] = weight * row[code] + 0.0f;
+        for (int64_t code = 0; code < s->lengths[i]; code++) table[code] = weight * row[code] + 0.0f;
     }
     return 0;
 }
 
-static inline float value_of(const struct postings *p, const float *table, int64_t posting) {
-    if (p->code_bits == 8) return table[((const uint8_t *)p->codes)[posting]];
-    if (p->code_bits == 16) return table[((const uint16_t *)p->codes)[posting]];
-    return table[0];
+static inline int64_t code_of(const struct postings *p, int64_t posting) {
+    if (p->code_bits == 8) return ((const uint8_t *)p->codes)[posting];
+    if (p->code_bits == 16) return ((const uint16_t *)p->codes)[posting];
+    return 0;
 }
 
 static void add_sums(const struct postings *p, const struct run *run, const float *restrict table, float *restrict sums) {
@@ -195,9 +239,16 @@ static void harvest_postings(const struct state *s, struct topk *top) {
     }
 }
 
+static void sum_up_window(const struct state *s, struct topk *top) {
+    for (int64_t r = 0; r < s->n_runs; r++)
+        add_sums(s->postings, &s->runs[r], s->tables + s->runs[r].term * s->values, s->work->sums);
+    if (s->run_postings < SPARSE_POSTINGS) harvest_postings(s, top);
+    else harvest_scan(s, top);
+}
+
 /* ---- bounds -------------------------------------------------------------------------------------------------------- */
 
-/* Tables of upper bounds, summing to at most 255 over the terms: 1 prepared, 0 the query does not suit, -1 no memory. */
+/* What is known before there is a threshold to scale by: 1 prepared, 0 the query does not suit, -1 no memory. */
 static int open_bounds(const struct state *s, struct bounds *b) {
     const struct query *q = s->query;
     int64_t n = q->n_terms, postings = 0;
@@ -207,7 +258,7 @@ static int open_bounds(const struct state *s, struct bounds *b) {
     for (int64_t i = 0; i < n; i++) {
         const float *table = s->tables + i * s->values;
         float largest = 0, smallest = 0;
-        for (int64_t code = 0; code < s->values; code++) {
+        for (int64_t code = 0; code < s->lengths[i]; code++) {
             largest = table[code] > largest ? table[code] : largest;
             smallest = table[code] < smallest ? table[code] : smallest;
         }
@@ -215,22 +266,13 @@ static int open_bounds(const struct state *s, struct bounds *b) {
         maxima[i] = largest, total += largest;
     }
     if (!(total > 0)) return 0;
-    b->scale = (255 - n) / total;
     b->margin = total * (double)(n + 1) * 0x1p-23; /* twice the rounding error of a float sum of n terms, in any order */
     b->tables = grow(&s->work->small_tables, n * s->values);
     if (!b->tables) return -1;
     b->runs = s->runs + n;
-    b->order = (int32_t *)(s->runs + 2 * n), b->units = b->order + n;
+    b->order = s->lengths + n, b->units = b->order + n;
+    b->scale = 0;
     for (int64_t i = 0; i < n; i++) {
-        const float *table = s->tables + i * s->values;
-        uint8_t *bound = b->tables + i * s->values;
-        int32_t units = 0;
-        for (int64_t code = 0; code < s->values; code++) {
-            int32_t value = table[code] > 0 ? (int32_t)(table[code] * b->scale) + 1 : 0;
-            bound[code] = (uint8_t)value;
-            units = value > units ? value : units;
-        }
-        b->units[i] = units;
         int64_t place = i;
         for (; place && maxima[b->order[place - 1]] < maxima[i]; place--) b->order[place] = b->order[place - 1];
         b->order[place] = (int32_t)i;
@@ -238,10 +280,34 @@ static int open_bounds(const struct state *s, struct bounds *b) {
     return 1;
 }
 
-/* The least sum of bounds that a document above the threshold can have. */
-static int64_t units_needed(const struct bounds *b, float threshold) {
-    double units = ((double)threshold - b->margin) * b->scale * (1 - 1e-9);
-    return units <= 0 ? 0 : units >= 256 ? 256 : (int64_t)ceil(units);
+/* Tables of upper bounds, in units of which a document needs THRESHOLD_UNITS. */
+static void scale_bounds(const struct state *s, struct bounds *b, float threshold) {
+    b->scale = THRESHOLD_UNITS / (double)threshold;
+    for (int64_t i = 0; i < s->query->n_terms; i++) {
+        const float *table = s->tables + i * s->values;
+        uint8_t *bound = b->tables + i * s->values, most = 0;
+        for (int64_t code = 0; code < s->lengths[i]; code++) {
+            double units = table[code] * b->scale;
+            uint8_t value = table[code] > 0 ? (uint8_t)((int32_t)(units < 254 ? units : 254) + 1) : 0;
+            bound[code] = value;
+            most = value > most ? value : most;
+        }
+        b->units[i] = most;
+    }
+}
+
+/* The least sum of bounds that a document above the threshold can have, 1 to 255; 0 while the threshold is too low to tell. */
+static int64_t units_needed(const struct state *s, struct bounds *b, float threshold) {
+    if (!(threshold > 2 * b->margin)) return 0;
+    double least = ((double)threshold - b->margin) * (1 - 1e-9);
+    if (!(b->scale > 0 && least * b->scale <= 255)) scale_bounds(s, b, threshold);
+    return (int64_t)ceil(least * b->scale);
+}
+
+/* A sum of 255 is as good as more: no document needs more. */
+static inline void raise_bound(uint8_t *bound, uint8_t value) {
+    uint32_t sum = (uint32_t)*bound + value;
+    *bound = (uint8_t)(sum < 255 ? sum : 255);
 }
 
 static void add_bounds(const struct postings *p, const struct run *run, const uint8_t *restrict table,
@@ -249,27 +315,48 @@ static void add_bounds(const struct postings *p, const struct run *run, const ui
     const uint16_t *offsets = p->offsets + run->first;
     if (p->code_bits == 8) {
         const uint8_t *codes = (const uint8_t *)p->codes + run->first;
-        for (int64_t i = 0; i < run->count; i++) bounds[offsets[i]] += table[codes[i]];
+        for (int64_t i = 0; i < run->count; i++) raise_bound(&bounds[offsets[i]], table[codes[i]]);
     } else if (p->code_bits == 16) {
         const uint16_t *codes = (const uint16_t *)p->codes + run->first;
-        for (int64_t i = 0; i < run->count; i++) bounds[offsets[i]] += table[codes[i]];
+        for (int64_t i = 0; i < run->count; i++) raise_bound(&bounds[offsets[i]], table[codes[i]]);
     } else {
         const uint8_t value = table[0];
-        for (int64_t i = 0; i < run->count; i++) bounds[offsets[i]] += value;
+        for (int64_t i = 0; i < run->count; i++) raise_bound(&bounds[offsets[i]], value);
     }
 }
 
+/* About how many documents of the window have at least so many units: a quarter of them are looked at. */
 static int64_t count_survivors(const struct state *s, int64_t units) {
     int64_t survivors = 0;
-    for (int64_t block = 0; block < s->width; block += 64)
+    for (int64_t block = 0; block < s->width; block += 256)
         survivors += __builtin_popcountll(bounds_from(s->work->bounds + block, (uint8_t)units));
-    return survivors;
+    return 4 * survivors;
 }
 
-static inline int64_t lower_bound(const uint16_t *offsets, int64_t n, uint16_t offset) {
-    const uint16_t *first = offsets;
-    for (; n > 1; n -= n / 2) first += first[n / 2 - 1] < offset ? n / 2 : 0;
-    return first - offsets + (n == 1 && *first < offset);
+/* Complete the candidates' bounds run by run and drop those that can no longer reach `needed`: runs[first..n) are those that were
+   not added, `rest` is what they can add at most. Returns how many are left. */
+static int64_t refine_candidates(const struct state *s, const struct bounds *b, int64_t first, int64_t n, int64_t rest,
+                                 int64_t needed, int64_t candidates) {
+    const struct postings *p = s->postings;
+    uint16_t *docs = s->work->candidates;
+    uint8_t *bounds = s->work->bounds;
+    for (int64_t r = first; r < n && candidates; r++) {
+        const struct run run = b->runs[r];
+        const uint16_t *offsets = p->offsets + run.first;
+        const uint8_t *table = b->tables + run.term * s->values;
+        int64_t kept = 0, at = 0;
+        rest -= b->units[run.term];
+        for (int64_t i = 0; i < candidates; i++) {
+            uint16_t doc = docs[i];
+            if (i + AHEAD < candidates) prefetch_seek(offsets, run.count, docs[i + AHEAD]);
+            if (at < run.count) at = seek(offsets, at, run.count, doc);
+            if (at < run.count && offsets[at] == doc) raise_bound(&bounds[doc], table[code_of(p, run.first + at)]);
+            docs[kept] = doc;
+            kept += bounds[doc] + rest >= needed;
+        }
+        candidates = kept;
+    }
+    return candidates;
 }
 
 /* The candidates' scores, each summed in query order, pushed in document order. */
@@ -281,11 +368,11 @@ static void score_candidates(const struct state *s, int64_t n, struct topk *top)
         const struct run run = s->runs[r];
         const uint16_t *offsets = s->postings->offsets + run.first;
         const float *table = s->tables + run.term * s->values;
-        int64_t at = 0;
-        for (int64_t i = 0; i < n; i++) {
-            at += lower_bound(offsets + at, run.count - at, candidates[i]);
+        for (int64_t i = 0, at = 0; i < n; i++) {
+            if (i + AHEAD < n) prefetch_seek(offsets, run.count, candidates[i + AHEAD]);
+            at = seek(offsets, at, run.count, candidates[i]);
             if (at == run.count) break;
-            if (offsets[at] == candidates[i]) scores[i] += value_of(s->postings, table, run.first + at);
+            if (offsets[at] == candidates[i]) scores[i] += table[code_of(s->postings, run.first + at)];
         }
     }
     for (int64_t i = 0; i < n; i++) {
@@ -296,20 +383,20 @@ static void score_candidates(const struct state *s, int64_t n, struct topk *top)
 
 /* Evaluate the window through bounds; returns the number of documents that had to be scored. */
 static int64_t filter_window(const struct state *s, const struct bounds *b, int64_t needed, struct topk *top) {
-    int64_t n = 0, rest = 0, remaining = s->run_postings;
+    int64_t n = 0, rest = 0, remaining = s->run_postings, r;
     int32_t place[BOUND_TERMS];
     for (int64_t i = 0; i < s->query->n_terms; i++) place[i] = -1;
-    for (int64_t r = 0; r < s->n_runs; r++) {
+    for (r = 0; r < s->n_runs; r++) {
         place[s->runs[r].term] = (int32_t)r;
         rest += b->units[s->runs[r].term];
     }
     if (rest < needed) return 0;
     for (int64_t i = 0; i < s->query->n_terms; i++) /* runs by descending bound */
         if (place[b->order[i]] >= 0) b->runs[n++] = s->runs[place[b->order[i]]];
-    for (int64_t r = 0; r < n; r++) {
+    for (r = 0; r < n; r++) {
         const struct run *run = &b->runs[r];
         if (r && rest < needed && remaining > SPLIT_POSTINGS &&
-            count_survivors(s, needed - rest) * n * PROBE_COST < remaining)
+            count_survivors(s, needed - rest) * LOOKUP_COST < remaining)
             break;
         add_bounds(s->postings, run, b->tables + run->term * s->values, s->work->bounds);
         rest -= b->units[run->term], remaining -= run->count;
@@ -320,9 +407,11 @@ static int64_t filter_window(const struct state *s, const struct bounds *b, int6
         uint64_t found = bounds_from(bounds + block, bar);
         if (found && s->allowed) found &= load_bits(s->allowed, block);
         for (; found; found &= found - 1) s->work->candidates[candidates++] = (uint16_t)(block + __builtin_ctzll(found));
-        memset(bounds + block, 0, 64);
     }
-    score_candidates(s, candidates, top);
+    candidates = refine_candidates(s, b, r, n, rest, needed, candidates);
+    memset(bounds, 0, (size_t)s->width);
+    if (candidates * s->n_runs * PROBE_COST < s->run_postings) score_candidates(s, candidates, top);
+    else sum_up_window(s, top); /* far more than expected */
     return candidates;
 }
 
@@ -390,34 +479,13 @@ static double rounding_error(const struct state *s, double sum) {
     for (int64_t i = 0; i < q->n_terms; i++) {
         const float *table = s->tables + i * s->values;
         float most = 0;
-        for (int64_t code = 0; code < s->values; code++) {
+        for (int64_t code = 0; code < s->lengths[i]; code++) {
             negative |= table[code] < 0;
             most = fabsf(table[code]) > most ? fabsf(table[code]) : most;
         }
         largest += most;
     }
     return (double)(q->n_terms + 2) * ((negative ? largest : sum) * 0x1p-23 + 0x1p-148);
-}
-
-/* The first place from `at` on whose offset is not below `offset`: guessed as if documents were spread evenly, then by doubling
-   steps away from the guess, then by halving. */
-static inline int64_t seek(const uint16_t *offsets, int64_t at, int64_t count, uint16_t offset) {
-    int64_t guess = count * offset >> WINDOW_BITS, low = at, high = count;
-    if (guess < low) guess = low;
-    if (offsets[guess] < offset) {
-        low = guess + 1;
-        for (int64_t step = 16; low + step < high; step *= 2) {
-            if (offsets[low + step] < offset) low += step + 1;
-            else high = low + step;
-        }
-    } else {
-        high = guess;
-        for (int64_t step = 16; high - step > low; step *= 2) {
-            if (offsets[high - step] < offset) low = high - step + 1;
-            else high -= step;
-        }
-    }
-    return low + lower_bound(offsets + low, high - low, offset);
 }
 
 /* Add to a sum that is rounded once, or to float32 at each addition. Rounding a double sum of two floats to float is exact. */
@@ -447,13 +515,13 @@ static void sum_window(const struct state *s, const uint64_t *candidates, int64_
         if (run.count <= n * SEEK_COST) {
             for (int64_t at = 0; at < run.count; at++)
                 if (bits[offsets[at] / 8] >> offsets[at] % 8 & 1)
-                    add_value(&sums[places[offsets[at]]], value_of(p, table, run.first + at), once);
+                    add_value(&sums[places[offsets[at]]], table[code_of(p, run.first + at)], once);
             continue;
         }
         for (int64_t i = 0, at = 0; i < n && at < run.count; i++) {
             uint16_t offset = (uint16_t)candidates[i];
             at = seek(offsets, at, run.count, offset);
-            if (at < run.count && offsets[at] == offset) add_value(&sums[i], value_of(p, table, run.first + at), once);
+            if (at < run.count && offsets[at] == offset) add_value(&sums[i], table[code_of(p, run.first + at)], once);
         }
     }
     for (int64_t i = 0; i < n; i++) bits[(uint16_t)candidates[i] / 8] = 0;
@@ -515,15 +583,14 @@ static int search_counts(struct state *s, int64_t k, struct matches *out) {
 }
 
 /* Go through all windows that are left. top->k == INT64_MAX collects every document above the threshold. */
-static int collect(struct state *s, const struct bounds *bounds, struct topk *top, int64_t k, struct matches *out) {
+static int collect(struct state *s, struct bounds *bounds, struct topk *top, int64_t k, struct matches *out) {
     int64_t expected = INT64_MAX;
     while (next_window(s)) {
         if (past_deadline(s->query)) {
             out->partial = 1;
             break;
         }
-        int64_t needed = bounds && top->threshold > 0 ? units_needed(bounds, top->threshold) : 0;
-        if (needed > 255) break; /* nothing can score more */
+        int64_t needed = bounds ? units_needed(s, bounds, top->threshold) : 0;
         if (top->k == INT64_MAX) {
             top->capacity = top->size + s->width + SPARSE_POSTINGS;
             int64_t bytes = (int64_t)sizeof *top->keys;
@@ -534,10 +601,7 @@ static int collect(struct state *s, const struct bounds *bounds, struct topk *to
             expected = filter_window(s, bounds, needed, top);
         } else {
             int64_t before = top->pushed;
-            for (int64_t r = 0; r < s->n_runs; r++)
-                add_sums(s->postings, &s->runs[r], s->tables + s->runs[r].term * s->values, s->work->sums);
-            if (s->run_postings < SPARSE_POSTINGS) harvest_postings(s, top);
-            else harvest_scan(s, top);
+            sum_up_window(s, top);
             expected = top->pushed - before < k ? top->pushed - before : k;
         }
         if (top->size - top->k > top->k / 4 || (top->size >= top->k && top->threshold == -INFINITY)) topk_cut(top);
