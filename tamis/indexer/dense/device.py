@@ -2,14 +2,19 @@
 
 Results are those of the exact scan on the processor. Products are summed in float32 there, in another order than here; so some
 more than k are taken, scored by `tamis.kernels.dense.score_rows`, and the search ends when what was left out cannot reach the
-k-th score even at the largest error that the sums can have. Vectors of 16 bits are multiplied with queries split into three
-parts of 16 bits, which together are the float32 query to the last bit but one.
+k-th score even at the largest error that the products can have. Vectors of 16 bits are multiplied with queries rounded to 16 bits
+at first; where that error is too large, with queries split into three parts of 16 bits, which together are the float32 query to
+the last bit but one.
+
+A scan keeps the largest product of every block of rows only, while the products themselves stay in the device's cache; the blocks
+with the largest hold all that is wanted, and are multiplied again.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +26,22 @@ from tamis.kernels.searching import Hits
 
 _TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _BATCH = 64
-_PRODUCTS = 1 << 26
-"""Scores that are held at a time."""
-_BLOCK = 256
-"""Scores whose largest stands for them in the first round of a selection."""
+_PRODUCTS = 1 << 23
+"""Scores that are held at a time: 32 MiB, which the second-level cache of a large device holds."""
+_BLOCK = 64
+"""Rows whose largest score stands for them."""
+_GATHERED = 1 << 26
+"""Numbers of the rows that are multiplied again at a time."""
 _MARGIN = 64
+_PARTS = (1, 3)
+"""Into how many parts of 16 bits a query is split: at first, and where that does not settle it."""
+
+
+class _Proposed(NamedTuple):
+    """The positions of the largest products of each query, and what no other row's product is above."""
+
+    positions: torch.Tensor
+    others: torch.Tensor
 
 
 class DeviceScan:
@@ -64,7 +80,7 @@ class DeviceScan:
         if self._device.type != "cuda":
             return
         free = torch.cuda.mem_get_info(self._device)[0]
-        room = wanted + 8 * _PRODUCTS
+        room = wanted + 8 * (_PRODUCTS + _GATHERED)
         if room > free:
             raise UsageError(
                 f"{self._device} has {free / 1e9:.1f} GB free, and {room / 1e9:.1f} GB are needed: encode the part with "
@@ -74,78 +90,115 @@ class DeviceScan:
     @torch.no_grad()
     def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> Hits:
         """Return the `k` positions of largest inner product of every query; as `tamis.kernels.dense.search_flat`."""
-        lists = []
+        rows = len(self._vectors) if allowed is None else int(allowed.sum())
         barred = None if allowed is None else torch.from_numpy(~allowed).to(self._device)
-        for first in range(0, len(queries), _BATCH):
-            lists += self._search_some(queries[first : first + _BATCH], k, allowed, barred)
+        wanted, batches = min(k + _MARGIN, rows), [queries[i : i + _BATCH] for i in range(0, len(queries), _BATCH)]
+        if not wanted:
+            return Hits.of([(np.zeros(0, np.int64), np.zeros(0, np.float32))] * len(queries))
+        lists: list[Any] = []
+        ahead: deque[tuple[NDArray[np.float32], _Proposed]] = deque()
+        for some in [*batches, None]:  # the device is at the next batch while this one's rows are scored
+            if some is not None:
+                ahead.append((some, self._propose(some, wanted, barred, _PARTS[0])))
+            if len(ahead) > 1 or (some is None and ahead):
+                lists += self._settle(*ahead.popleft(), k, rows, barred)
         return Hits.of(lists)
 
-    def _search_some(
-        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None, barred: torch.Tensor | None
+    def _settle(
+        self, queries: NDArray[np.float32], proposed: _Proposed, k: int, rows: int, barred: torch.Tensor | None
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        rows = len(self._vectors) if allowed is None else int(allowed.sum())
+        """Score what was proposed, and propose more until nothing else can belong to the `k` best."""
         found: list[Any] = [None] * len(queries)
-        left, wanted = np.arange(len(queries)), min(k + _MARGIN, rows)
-        while len(left):
-            scores, positions = self._best(queries[left], wanted, barred)
+        left, parts, wanted = np.arange(len(queries)), _PARTS[0], min(k + _MARGIN, rows)
+        while True:
+            positions, others = proposed.positions.cpu().numpy(), proposed.others.cpu().numpy()
             more = []
             for place, i in enumerate(left.tolist()):
                 query, own = queries[i], np.sort(positions[place])
                 exact = rank(own, score_rows(self._host, query, own), k)
-                bound = self._error(query) + (float(scores[place, -1]) if wanted else 0.0)
+                bound = self._error(query, parts) + float(others[place])
                 if wanted == rows or (len(exact.scores) == k and bound < exact.scores[-1]):
                     found[i] = exact
                 else:
                     more.append(i)
-            left, wanted = np.array(more, np.int64), min(4 * wanted, rows)
-        return found
+            if not more:
+                return found
+            left = np.array(more, np.int64)
+            if parts == _PARTS[-1] or self._exact:
+                wanted = min(4 * wanted, rows)
+            parts = _PARTS[-1]
+            proposed = self._propose(queries[left], wanted, barred, parts)
 
-    def _error(self, query: NDArray[np.float32]) -> float:
-        """How far a score there and its exact one can lie apart, for both sums together."""
-        return float((len(query) + 8) * 2.0**-21 * np.linalg.norm(query) * self._longest)
+    @property
+    def _exact(self) -> bool:
+        """Whether queries are multiplied as they are."""
+        return self._type == torch.float32 or self._device.type != "cuda"
 
-    def _best(
-        self, queries: NDArray[np.float32], wanted: int, barred: torch.Tensor | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The `wanted` largest scores of each query, descending, and their positions."""
-        there = torch.from_numpy(queries).to(self._device)
-        tile = max(_PRODUCTS // max(len(queries), 1) // _BLOCK * _BLOCK, _BLOCK)
+    def _error(self, query: NDArray[np.float32], parts: int) -> float:
+        """How far a product there and the exact score can lie apart, for both sums together."""
+        lost = 0.0
+        if parts == 1 and not self._exact:
+            lost = float(np.linalg.norm(query - torch.from_numpy(query).to(self._type).float().numpy()))
+        return float((lost + (len(query) + 8) * 2.0**-21 * np.linalg.norm(query)) * self._longest)
+
+    def _propose(self, queries: NDArray[np.float32], wanted: int, barred: torch.Tensor | None, parts: int) -> _Proposed:
+        """Find the `wanted` rows of largest product with each query; nothing waits for the device."""
+        there, rows, n = torch.from_numpy(queries).to(self._device), len(self._vectors), len(queries)
+        blocks, tile = -(-rows // _BLOCK), max(_PRODUCTS // n // _BLOCK * _BLOCK, _BLOCK)
+        split, spared = self._split(there, parts), wanted * 4 <= blocks  # else nearly all would be multiplied again
+        maxima = there.new_empty((n, blocks if spared else 0))
         held: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for first in range(0, len(self._vectors), tile):
-            products = self._products(there, self._vectors[first : first + tile])
+        for first in range(0, rows, tile):
+            products = self._products(split, self._vectors[first : first + tile], n)
             if barred is not None:
                 products.masked_fill_(barred[first : first + tile], -torch.inf)
-            scores, places = _largest(products, min(wanted, products.shape[1]))
-            held.append((scores, places + first))
-        if not held:
-            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        scores, places = (torch.cat(parts, 1) for parts in zip(*held, strict=True))
-        top, order = scores.topk(min(wanted, scores.shape[1]), dim=1)
-        return top.cpu().numpy(), places.gather(1, order).cpu().numpy()
-
-    def _products(self, queries: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """Inner products [queries, vectors] in float32, whatever the vectors are kept in."""
-        if vectors.dtype == torch.float32 or self._device.type != "cuda":
-            return queries @ vectors.float().T
-        parts, rest = [], queries
-        for _ in range(3):
-            parts.append(rest.to(vectors.dtype))
-            rest = rest - parts[-1].float()
-        products = torch.mm(torch.cat(parts), vectors.T, out_dtype=torch.float32)
-        return products.view(3, len(queries), -1).sum(0)
-
-
-def _largest(scores: torch.Tensor, wanted: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest of each row and their places: first the blocks with the largest maxima, which hold them all."""
-    count = scores.shape[1]
-    blocks = -(-count // _BLOCK)
-    if wanted * 4 > blocks:
+            if not spared:
+                top = products.topk(min(wanted, products.shape[1]), dim=1)
+                held.append((top.values, top.indices + first))
+                continue
+            if products.shape[1] % _BLOCK:  # the last tile
+                products = torch.nn.functional.pad(products, (0, -products.shape[1] % _BLOCK), value=-torch.inf)
+            cut, at = products.view(n, -1, _BLOCK), first // _BLOCK
+            torch.amax(cut, 2, out=maxima[:, at : at + cut.shape[1]])
+        if spared:
+            best = maxima.topk(wanted, dim=1)
+            return self._among(there, best.indices, best.values, barred)
+        scores, places = (torch.cat(column, 1) for column in zip(*held, strict=True))
         top = scores.topk(wanted, dim=1)
-        return top.values, top.indices
-    padded = torch.nn.functional.pad(scores, (0, blocks * _BLOCK - count), value=-torch.inf)
-    cut = padded.view(len(scores), blocks, _BLOCK)
-    chosen = cut.amax(2).topk(wanted, dim=1).indices
-    within = cut.gather(1, chosen.unsqueeze(2).expand(-1, -1, _BLOCK)).flatten(1)
-    top = within.topk(wanted, dim=1)
-    places = chosen.gather(1, top.indices // _BLOCK) * _BLOCK + top.indices % _BLOCK
-    return top.values, places
+        return _Proposed(places.gather(1, top.indices), top.values[:, -1])
+
+    def _among(
+        self, queries: torch.Tensor, blocks: torch.Tensor, maxima: torch.Tensor, barred: torch.Tensor | None
+    ) -> _Proposed:
+        """Find as many rows as there are blocks among those of the blocks."""
+        wanted, rows = blocks.shape[1], len(self._vectors)
+        each = max(1, _GATHERED // (wanted * _BLOCK * self._vectors.shape[1]))
+        within, parted = torch.arange(_BLOCK, device=self._device), []
+        for first in range(0, len(queries), each):
+            some = slice(first, first + each)
+            places = (blocks[some, :, None] * _BLOCK + within).flatten(1)
+            there = places.clamp(max=rows - 1)
+            scores = torch.bmm(self._vectors[there].float(), queries[some, :, None]).squeeze(2)
+            outside = places >= rows if barred is None else (places >= rows) | barred[there]
+            top = scores.masked_fill_(outside, -torch.inf).topk(wanted, dim=1)
+            others = torch.maximum(top.values[:, -1], maxima[some, -1])
+            parted.append(_Proposed(places.gather(1, top.indices), others))
+        return _Proposed(*(torch.cat(column) for column in zip(*parted, strict=True)))
+
+    def _split(self, queries: torch.Tensor, parts: int) -> torch.Tensor:
+        """Queries as they are multiplied, [parts * queries, dimensions]: the sum of a query's parts is the query, or nearly."""
+        if self._exact:
+            return queries
+        split, rest = [], queries
+        for _ in range(parts):
+            split.append(rest.to(self._type))
+            rest = rest - split[-1].float()
+        return torch.cat(split)
+
+    def _products(self, split: torch.Tensor, vectors: torch.Tensor, n: int) -> torch.Tensor:
+        """Inner products [n queries, vectors] in float32, whatever the vectors are kept in."""
+        if vectors.dtype == torch.float32 or self._device.type != "cuda":
+            products = split.float() @ vectors.float().T
+        else:
+            products = torch.mm(split, vectors.T, out_dtype=torch.float32)
+        return products if len(products) == n else products.view(-1, n, products.shape[1]).sum(0)

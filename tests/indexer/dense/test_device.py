@@ -11,9 +11,11 @@ import torch
 
 from tamis.errors import UsageError
 from tamis.indexer.dense import device as device_module
-from tamis.indexer.dense.device import DeviceScan, _largest
+from tamis.indexer.dense.device import DeviceScan
 from tamis.indexer.dense.storage import to_storage
 from tamis.kernels.dense import search_flat
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def vectors_of(seed: int, store: str, *, ties: bool) -> list[Any]:
@@ -27,13 +29,18 @@ def vectors_of(seed: int, store: str, *, ties: bool) -> list[Any]:
 @pytest.mark.parametrize("store", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("k", [1, 10, 300, 5000])
-def test_same_as_the_exact_scan(store: str, k: int, monkeypatch: pytest.MonkeyPatch, *, ties: bool) -> None:
-    monkeypatch.setattr(device_module, "_PRODUCTS", 70 * 512)  # several tiles
+@pytest.mark.parametrize("how", ["cpu", "cpu, rounded", pytest.param("cuda", marks=needs_cuda)])
+def test_same_as_the_exact_scan(store: str, k: int, how: str, monkeypatch: pytest.MonkeyPatch, *, ties: bool) -> None:
+    """Several tiles, blocks and batches, and queries as a device multiplies them: in 16 bits at first, and in more if need be."""
+    for name, value in {"_PRODUCTS": 70 * 512, "_BLOCK": 4, "_MARGIN": 3, "_GATHERED": 24 * 4 * 100}.items():
+        monkeypatch.setattr(device_module, name, value)
+    if how == "cpu, rounded":
+        monkeypatch.setattr(DeviceScan, "_exact", store == "float32")
     vectors = vectors_of(1, store, ties=ties)
     queries = np.random.default_rng(2).standard_normal((70, 24)).astype(np.float32)
     if ties:
         queries = np.rint(queries)
-    scan = DeviceScan(vectors, store, "cpu")
+    scan = DeviceScan(vectors, store, how.split(",")[0])
     for share in (None, 0.3, 0.0):
         allowed = None if share is None else np.random.default_rng(3).random(2001) < share
         cuts = pairwise(np.cumsum([0, *map(len, vectors)]).tolist())
@@ -43,15 +50,6 @@ def test_same_as_the_exact_scan(store: str, k: int, monkeypatch: pytest.MonkeyPa
         assert found.offsets.tolist() == wanted.offsets.tolist()
         assert found.docs.tolist() == wanted.docs.tolist()
         assert found.scores.tobytes() == wanted.scores.tobytes()
-
-
-@pytest.mark.parametrize("count", [1, 255, 4096, 5000])
-def test_largest(count: int) -> None:
-    scores = torch.from_numpy(np.random.default_rng(count).standard_normal((3, count)).astype(np.float32))
-    for wanted in (1, min(3, count), count):
-        values, places = _largest(scores, wanted)
-        assert torch.equal(values, scores.topk(wanted, dim=1).values)
-        assert torch.equal(scores.gather(1, places), values)
 
 
 def test_no_such_device() -> None:
