@@ -6,8 +6,8 @@ k-th score even at the largest error that the products can have. Vectors of 16 b
 at first; where that error is too large, with queries split into three parts of 16 bits, which together are the float32 query to
 the last bit but one.
 
-A scan keeps the largest product of every block of rows only, while the products themselves stay in the device's cache; the blocks
-with the largest hold all that is wanted, and are multiplied again.
+A scan keeps the largest product of every block of rows only. The blocks with the largest hold all that is wanted, and are
+multiplied again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from tamis.kernels.searching import Hits
 
 _TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _BATCH = 64
-_PRODUCTS = 1 << 23
-"""Scores that are held at a time: 32 MiB, which the second-level cache of a large device holds."""
+_PRODUCTS = 1 << 25
+"""Scores that are held at a time, 128 MiB: with fewer, a device waits to be told what comes next."""
 _BLOCK = 64
 """Rows whose largest score stands for them."""
 _GATHERED = 1 << 26
@@ -111,13 +111,13 @@ class DeviceScan:
         found: list[Any] = [None] * len(queries)
         left, parts, wanted = np.arange(len(queries)), _PARTS[0], min(k + _MARGIN, rows)
         while True:
-            positions, others = proposed.positions.cpu().numpy(), proposed.others.cpu().numpy()
+            positions = proposed.positions.cpu().numpy()
+            bounds = proposed.others.cpu().numpy() + self._errors(queries[left], parts)
             more = []
             for place, i in enumerate(left.tolist()):
                 query, own = queries[i], np.sort(positions[place])
                 exact = rank(own, score_rows(self._host, query, own), k)
-                bound = self._error(query, parts) + float(others[place])
-                if wanted == rows or (len(exact.scores) == k and bound < exact.scores[-1]):
+                if wanted == rows or (len(exact.scores) == k and bounds[place] < exact.scores[-1]):
                     found[i] = exact
                 else:
                     more.append(i)
@@ -134,36 +134,40 @@ class DeviceScan:
         """Whether queries are multiplied as they are."""
         return self._type == torch.float32 or self._device.type != "cuda"
 
-    def _error(self, query: NDArray[np.float32], parts: int) -> float:
-        """How far a product there and the exact score can lie apart, for both sums together."""
-        lost = 0.0
+    def _errors(self, queries: NDArray[np.float32], parts: int) -> NDArray[np.float64]:
+        """How far a product there and the exact score of each query can lie apart, for both sums together."""
+        error: NDArray[np.float64] = (
+            (queries.shape[1] + 8) * 2.0**-21 * np.linalg.norm(queries, axis=1).astype(np.float64)
+        )
         if parts == 1 and not self._exact:
-            lost = float(np.linalg.norm(query - torch.from_numpy(query).to(self._type).float().numpy()))
-        return float((lost + (len(query) + 8) * 2.0**-21 * np.linalg.norm(query)) * self._longest)
+            rounded = torch.from_numpy(queries).to(self._type).float().numpy()
+            error += np.linalg.norm(queries - rounded, axis=1)
+        error *= self._longest
+        return error
 
     def _propose(self, queries: NDArray[np.float32], wanted: int, barred: torch.Tensor | None, parts: int) -> _Proposed:
         """Find the `wanted` rows of largest product with each query; nothing waits for the device."""
         there, rows, n = torch.from_numpy(queries).to(self._device), len(self._vectors), len(queries)
         blocks, tile = -(-rows // _BLOCK), max(_PRODUCTS // n // _BLOCK * _BLOCK, _BLOCK)
         split, spared = self._split(there, parts), wanted * 4 <= blocks  # else nearly all would be multiplied again
-        maxima = there.new_empty((n, blocks if spared else 0))
+        maxima = there.new_empty((blocks if spared else 0, n))
         held: list[tuple[torch.Tensor, torch.Tensor]] = []
         for first in range(0, rows, tile):
-            products = self._products(split, self._vectors[first : first + tile], n)
+            products = self._products(self._vectors[first : first + tile], split, n)
             if barred is not None:
-                products.masked_fill_(barred[first : first + tile], -torch.inf)
+                products.masked_fill_(barred[first : first + tile, None], -torch.inf)
             if not spared:
-                top = products.topk(min(wanted, products.shape[1]), dim=1)
+                top = products.topk(min(wanted, len(products)), dim=0)
                 held.append((top.values, top.indices + first))
                 continue
-            if products.shape[1] % _BLOCK:  # the last tile
-                products = torch.nn.functional.pad(products, (0, -products.shape[1] % _BLOCK), value=-torch.inf)
-            cut, at = products.view(n, -1, _BLOCK), first // _BLOCK
-            torch.amax(cut, 2, out=maxima[:, at : at + cut.shape[1]])
+            if len(products) % _BLOCK:  # the last tile
+                products = torch.nn.functional.pad(products, (0, 0, 0, -len(products) % _BLOCK), value=-torch.inf)
+            cut, at = products.view(-1, _BLOCK, n), first // _BLOCK
+            torch.amax(cut, 1, out=maxima[at : at + len(cut)])
         if spared:
-            best = maxima.topk(wanted, dim=1)
+            best = maxima.T.contiguous().topk(wanted, dim=1)
             return self._among(there, best.indices, best.values, barred)
-        scores, places = (torch.cat(column, 1) for column in zip(*held, strict=True))
+        scores, places = (torch.cat(column).T for column in zip(*held, strict=True))
         top = scores.topk(wanted, dim=1)
         return _Proposed(places.gather(1, top.indices), top.values[:, -1])
 
@@ -195,10 +199,13 @@ class DeviceScan:
             rest = rest - split[-1].float()
         return torch.cat(split)
 
-    def _products(self, split: torch.Tensor, vectors: torch.Tensor, n: int) -> torch.Tensor:
-        """Inner products [n queries, vectors] in float32, whatever the vectors are kept in."""
+    def _products(self, vectors: torch.Tensor, split: torch.Tensor, n: int) -> torch.Tensor:
+        """Inner products [vectors, n queries] in float32, whatever the vectors are kept in.
+
+        In this order maxima of rows read memory in rows as well, three times as fast as the other way round.
+        """
         if vectors.dtype == torch.float32 or self._device.type != "cuda":
-            products = split.float() @ vectors.float().T
+            products = vectors.float() @ split.float().T
         else:
-            products = torch.mm(split, vectors.T, out_dtype=torch.float32)
-        return products if len(products) == n else products.view(-1, n, products.shape[1]).sum(0)
+            products = torch.mm(vectors, split.T, out_dtype=torch.float32)
+        return products if products.shape[1] == n else products.view(len(products), -1, n).sum(1)

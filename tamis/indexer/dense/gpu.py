@@ -7,15 +7,38 @@ HNSW it does not. It knows no selectors on a GPU either, so that a search of som
 from __future__ import annotations
 
 import re
+import threading
+from functools import cache
 from importlib import import_module
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tamis.errors import PrerequisiteError, UsageError
 
 _DEVICE = re.compile(r"cuda(?::(\d+))?\Z")
+_LOCK = threading.Lock()
 
 
-def on_gpu(index: Any, device: str) -> Any:
+class GpuIndex:
+    """A faiss index on a GPU, for one search at a time: those of a process share scratch memory there.
+
+    Args:
+        copy: of faiss, on the GPU.
+    """
+
+    def __init__(self, copy: Any) -> None:
+        self._copy = copy
+
+    def search(self, queries: NDArray[np.float32], k: int, *, params: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return scores, float32 [queries, k], and row numbers; as an index on the processor."""
+        with _LOCK:
+            scores, numbers = self._copy.search(queries, k, params=params)
+        return scores, numbers
+
+
+def on_gpu(index: Any, device: str) -> GpuIndex:
     """Return a copy of a faiss index on a GPU.
 
     Args:
@@ -39,12 +62,15 @@ def on_gpu(index: Any, device: str) -> Any:
     if number >= faiss.get_num_gpus():
         raise PrerequisiteError(f"ann={device}: faiss finds {faiss.get_num_gpus()} GPUs on this machine; take ann=cpu")
     try:
-        resources = faiss.StandardGpuResources()
-        copy = faiss.index_cpu_to_gpu(resources, number, index)
+        return GpuIndex(faiss.index_cpu_to_gpu(_resources(), number, index))
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
             f"ann={device}: faiss cannot search a {type(faiss.downcast_index(index)).__name__} on a GPU "
             f"({str(error).strip().splitlines()[-1]}); inverted lists work, as in  index=IVF1024,Flat"
         ) from error
-    copy.tamis_resources = resources  # which must live as long as the copy
-    return copy
+
+
+@cache
+def _resources() -> Any:
+    """What copies on GPUs share: scratch memory, 1.5 GB on each, and streams; kept, as it must outlive them."""
+    return import_module("faiss").StandardGpuResources()
