@@ -2,7 +2,8 @@
 
     python -m benchmarks.encoding CORPUS [--texts 256] [--rounds 3]
 
-CORPUS is anything that `tamis index` reads. Texts are taken evenly over it. Both sides use all processors.
+CORPUS is anything that `tamis index` reads. Texts are taken evenly over it. Both sides use all processors. Backends that cannot
+run here are left out.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from tamis.data import open_corpus
 from tamis.encoders.base import Passage
 from tamis.encoders.checkpoints import find_checkpoint
 from tamis.encoders.registry import open_encoder
+from tamis.encoders.runners import PRECISIONS
+from tamis.errors import PrerequisiteError
+
+PEER = "SentenceTransformer.encode"
 
 
 def sample(name: str, count: int) -> list[Passage]:
@@ -35,6 +40,20 @@ def rate(encode: Callable[[], Any], count: int) -> float:
     return count / (time.perf_counter() - begun)
 
 
+def encoders() -> dict[str, Any]:
+    """Ours, by what runs them."""
+    found = {
+        f"tamis, {dtype}": open_encoder(f"dense:minilm?dtype={dtype}&device=cpu") for dtype in ("float32", "bfloat16")
+    }
+    for backend in ("onnx", "openvino"):
+        for dtype in PRECISIONS[backend]:
+            try:
+                found[f"tamis, {dtype}, {backend}"] = open_encoder(f"dense:minilm?dtype={dtype}&backend={backend}")
+            except PrerequisiteError as error:
+                print(f"left out: {error}")
+    return found
+
+
 def main() -> None:
     made = parser("Encoding against sentence-transformers.", rounds=3)
     made.add_argument("corpus")
@@ -45,22 +64,18 @@ def main() -> None:
     passages = sample(given.corpus, given.texts)
     texts = [passage.joined for passage in passages]
     peer = SentenceTransformer(str(find_checkpoint("minilm")), device="cpu")
-    ours = {dtype: open_encoder(f"dense:minilm?dtype={dtype}&device=cpu") for dtype in ("float32", "bfloat16")}
+    ours = encoders()
     want = peer.encode(texts)
-    rates: dict[str, list[float]] = {"SentenceTransformer.encode": [], **{f"tamis, {dtype}": [] for dtype in ours}}
+    rates: dict[str, list[float]] = {PEER: [], **{name: [] for name in ours}}
     for _ in range(given.rounds):
-        rates["SentenceTransformer.encode"].append(rate(lambda: peer.encode(texts), len(texts)))
-        for dtype, encoder in ours.items():
-            rates[f"tamis, {dtype}"].append(rate(lambda e=encoder: e.encode_passages(passages), len(texts)))
+        rates[PEER].append(rate(lambda: peer.encode(texts), len(texts)))
+        for name, encoder in ours.items():
+            rates[name].append(rate(lambda e=encoder: e.encode_passages(passages), len(texts)))
     rows = []
     for name, found in rates.items():
-        ratio = median([a / b for a, b in zip(found, rates["SentenceTransformer.encode"], strict=True)])
-        difference = (
-            ""
-            if "," not in name
-            else f"{np.abs(ours[name.split()[1]].encode_passages(passages).vectors - want).max():.1e}"
-        )
-        rows.append([name, median(found), ratio, difference])
+        ratio = median([a / b for a, b in zip(found, rates[PEER], strict=True)])
+        own = ours[name].encode_passages(passages).vectors if name in ours else want
+        rows.append([name, median(found), ratio, f"{np.abs(own - want).max():.1e}"])
     table = markdown(["", "texts/s", "ratio", "largest difference"], rows)
     report(f"{len(texts)} texts of {given.corpus}\n\n{table}\n\n{machine()}", {"rows": rows}, given.json)
 

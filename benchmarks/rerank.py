@@ -31,8 +31,8 @@ from tamis.data.selection import SelectedDocuments
 from tamis.data.topics import read_topics
 from tamis.encoders.base import Passage
 from tamis.encoders.checkpoints import find_checkpoint
+from tamis.encoders.runners import PRECISIONS, require_backend
 from tamis.errors import PrerequisiteError
-from tamis.rerankers.cross.runners import PRECISIONS, require_backend
 from tamis.rerankers.registry import open_reranker
 
 SEED, STEPS, BATCH, WORDS, LENGTH = 7, 60, 16, 6, 96

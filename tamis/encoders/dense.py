@@ -20,6 +20,8 @@ from tamis.encoders.checkpoints import find_checkpoint, load_transformer, read_j
 from tamis.encoders.options import DenseOptions
 from tamis.encoders.pooling import POOLINGS, pool
 from tamis.encoders.projection import load_projection
+from tamis.encoders.runners import require_options
+from tamis.encoders.states import PROBES, TokenStates, check_states, open_states
 from tamis.encoders.text import TextFormat, Tokenizer, length_limit
 from tamis.encoders.transformer import DenseTransformer, make_identity
 from tamis.errors import ModelError, UnknownNameError
@@ -74,6 +76,7 @@ class SentenceEncoder(DenseTransformer):
         self.query_format = TextFormat(tokenizer, max_length, recipe.prompts["query"], recipe.lower)
         self._document_format = TextFormat(tokenizer, max_length, recipe.prompts["document"], recipe.lower)
         self.normalise = recipe.normalise or recipe.similarity == "cosine"
+        self._states: TokenStates | None = None
 
     def forward(
         self,
@@ -85,10 +88,34 @@ class SentenceEncoder(DenseTransformer):
     ) -> torch.Tensor:
         """Return the vectors of a padded batch; see `DenseTransformer.forward`."""
         given = {} if types is None else {"token_type_ids": types}
-        states = self.transformer(input_ids=ids, attention_mask=mask, **given).last_hidden_state
+        return self._finish(self.transformer(input_ids=ids, attention_mask=mask, **given).last_hidden_state, mask)
+
+    def _finish(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """The vectors that token states become."""
         vectors = torch.cat([pool(states, mask, how) for how in self._recipe.pooling], 1)
         vectors = self.linears(vectors).float()
         return nn.functional.normalize(vectors, dim=1) if self.normalise else vectors
+
+    def compute(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, types: torch.Tensor | None, side: str
+    ) -> torch.Tensor:
+        """Return what `forward` does; by the exported graph, where there is one."""
+        if self._states is None:
+            return super().compute(ids, mask, types, side)
+        return self._finish(self._states(ids, mask), mask)
+
+    def export(self, backend: str) -> None:
+        """Let an exported graph of the transformer give the token states from now on, in the precision of `numerics`.
+
+        Raises:
+            PrerequisiteError: the backend cannot run here.
+            ModelError: the transformer cannot be exported, or the graph computes something else.
+        """
+        want = self.encode_queries(PROBES).vectors
+        self._states = open_states(self, backend)
+        have = self.encode_queries(PROBES).vectors
+        self.tokens = 0
+        check_states(self, want, have)
 
     @property
     def pad(self) -> int:
@@ -110,11 +137,16 @@ def load(address: Address, options: DenseOptions) -> SentenceEncoder:
 
     Raises:
         MissingResourceError: there is none.
-        ModelError: it cannot be used.
+        ModelError: it cannot be used, or not be exported.
+        UsageError: the backend cannot run in that precision, or on that device.
+        PrerequisiteError: its package is missing, or the processor lacks the precision.
     """
+    exported = options.backend != "torch"
+    if exported:
+        require_options(address, options.backend, options.dtype, options.device)
     folder = find_checkpoint(address.id, address.revision)
     home, recipe = read_recipe(folder, options)
-    numerics = Numerics.of(options.device, options.dtype)
+    numerics = Numerics.of("cpu" if exported else options.device, options.dtype)
     transformer = load_transformer(home, unused=("pooler.",))
     linears = nn.Sequential(*(load_projection(place, config) for place, config in recipe.linears))
     max_length = length_limit(transformer.config, recipe.max_length, options.max_length)
@@ -130,7 +162,10 @@ def load(address: Address, options: DenseOptions) -> SentenceEncoder:
         prompts=dict(recipe.prompts),
     )
     encoder = SentenceEncoder(identity, numerics, transformer, Tokenizer(home), linears, recipe, max_length)
-    return encoder.to(numerics.device).eval()
+    encoder = encoder.to(numerics.device).eval()
+    if exported:
+        encoder.export(options.backend)
+    return encoder
 
 
 def read_recipe(folder: Path, options: DenseOptions) -> tuple[Path, Recipe]:

@@ -83,7 +83,9 @@ def check_export(encoder: Any, want: NDArray[np.float32], have: NDArray[np.float
         raise ModelError(f"{encoder.identity.address}: the exported query encoder differs from the model")
 
 
-def export_graph(compute: Callable[..., Any], owner: Any, path: Path, pad: int, device: Any) -> None:
+def export_graph(
+    compute: Callable[..., Any], owner: Any, path: Path, pad: int, device: Any, *, states: bool = False
+) -> None:
     """Write what `compute` makes of a padded batch as a graph, and its weights beside it.
 
     Args:
@@ -92,6 +94,7 @@ def export_graph(compute: Callable[..., Any], owner: Any, path: Path, pad: int, 
         path: of the graph; `WEIGHTS` is written next to it.
         pad: the padding token's id.
         device: where the weights are.
+        states: whether the tensor is of [texts, tokens, …].
 
     Raises:
         ModelError: an operator has no counterpart in ONNX.
@@ -113,7 +116,8 @@ def export_graph(compute: Callable[..., Any], owner: Any, path: Path, pad: int, 
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
     whole = path.with_suffix(".whole")
-    dynamic = {"ids": {0: "texts", 1: "tokens"}, "mask": {0: "texts", 1: "tokens"}, "vectors": {0: "texts"}}
+    table = {0: "texts", 1: "tokens"}
+    dynamic = {"ids": table, "mask": table, "vectors": table if states else {0: "texts"}}
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")

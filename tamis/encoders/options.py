@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tamis.families import option
 
 DTYPES = ("float32", "bfloat16", "float16")
+BACKENDS = ("torch", "onnx", "openvino")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class DenseOptions(NumericOptions):
     similarity: str | None = option(None, "cosine or dot", scope="model", choices=("cosine", "dot"))
     prompt: str | None = option(None, "what is put before a document", scope="model")
     query_prompt: str | None = option(None, "what is put before a query", scope="model")
+    backend: str = option("torch", "what runs the model: onnx and openvino are faster on a processor", choices=BACKENDS)
 
 
 @dataclass(frozen=True)

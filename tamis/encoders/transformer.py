@@ -65,6 +65,13 @@ class DenseTransformer(nn.Module, ABC):
             float32 [texts, dimensions].
         """
 
+    def compute(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, types: torch.Tensor | None, side: str
+    ) -> torch.Tensor:
+        """Return what `forward` does, without gradients; a subclass may know a faster way."""
+        found: torch.Tensor = self(ids, mask, types, side=side)
+        return found
+
     @abstractmethod
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
         """Return documents as the model reads them."""
@@ -93,8 +100,7 @@ class DenseTransformer(nn.Module, ABC):
             vectors[places] = result.float().cpu().numpy()
 
         def forward(ids: Any, mask: Any, types: Any) -> torch.Tensor:
-            found: torch.Tensor = self(ids, mask, types, side=side)
-            return found
+            return self.compute(ids, mask, types, side)
 
         run_batches(forward, inputs, take, pad=self.pad, numerics=self.numerics, tick=tick)
         self.tokens += inputs.tokens

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tamis.encoders.options import DTYPES, NumericOptions
+from tamis.encoders.options import BACKENDS, DTYPES, NumericOptions
 from tamis.families import option
-
-BACKENDS = ("torch", "onnx", "openvino")
-
 
 TRUNCATIONS = ("document", "pygaggle")
 AGGREGATIONS = ("sym-sum", "sum", "sym-log", "log", "binary", "max", "min", "rank-llm", "pyterrier")

@@ -1,9 +1,7 @@
 """What runs a cross-encoder: torch, or ONNX Runtime or OpenVINO, which start sooner and are faster on a processor.
 
-The graph is exported once and kept below the cache's folder (`tamis.database.cache_folder`), under a name that holds
-all that decides it; a fresh process that finds it there never imports torch. Without a cache it lives as long as the model.
-Backends and precisions share it (`tamis.rerankers.cross.runners`): the weights in it are float32, and converted when it is
-opened.
+The graph is exported once and kept below the cache's folder (`tamis.encoders.graphs`); a fresh process that finds it there never
+imports torch. Without a cache it lives as long as the model.
 
     model.onnx       ids, mask (and token types) of a padded batch → scores
     fused.onnx       the same with attention in one operator of ONNX Runtime's; made when that backend first opens it
@@ -16,9 +14,7 @@ opened.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,28 +23,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.database import cache_folder
 from tamis.encoders.base import ModelIdentity, Passage, Tick, no_tick
 from tamis.encoders.batching import Numerics, batches_of, require_finite
 from tamis.encoders.checkpoints import checkpoint_files, find_checkpoint, read_json
+from tamis.encoders.graphs import fused_graph, kept_export
+from tamis.encoders.runners import open_runner, require_options
 from tamis.encoders.text import Tokenizer
-from tamis.errors import ModelError, UsageError
+from tamis.errors import ModelError
 from tamis.families import Address
-from tamis.files import sha256_json, storage_errors, write_json
+from tamis.files import storage_errors, write_json
 from tamis.rerankers.base import PairScorer, PairScores
-from tamis.rerankers.cross.runners import PRECISIONS, open_runner, require_backend
 from tamis.rerankers.options import CrossOptions
 from tamis.rerankers.pairs import VERSION, PairFormat
 
 if TYPE_CHECKING:
     from tamis.rerankers.cross.model import CrossEncoder
 
-GRAPH, FUSED, TOKENIZER, CARD = "model.onnx", "fused.onnx", "tokenizer.json", "model.json"
+GRAPH, TOKENIZER, CARD = "model.onnx", "tokenizer.json", "model.json"
 EXPORT_VERSION = 2
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
 """How far an exported model's scores may be from the model's own, relative to the largest, or to 1."""
-KEPT = 8
-"""Exported models that the cache holds; the one not opened for longest goes."""
 
 _PROBES = (
     ("what is a drum sieve", "a drum sieve"),
@@ -70,26 +64,15 @@ def load(address: Address, options: CrossOptions) -> PairScorer:
         from tamis.rerankers.cross.model import load as load_torch
 
         return load_torch(address, options)
-    known = PRECISIONS[options.backend]
-    if options.dtype not in known or options.device not in ("auto", "cpu"):
-        raise UsageError(
-            f"{address}: backend={options.backend} runs {' or '.join(known)} on a processor; take backend=torch for "
-            f"dtype={options.dtype}, device={options.device}"
-        )
-    require_backend(options.backend, options.dtype)
+    require_options(address, options.backend, options.dtype, options.device)
     checkpoint = find_checkpoint(address.id, address.revision)
     own = [list(pair) for pair in address.options if pair[0] not in ("backend", "dtype", "device")]
-    home = cache_folder()
-    if home is None:
-        scratch = tempfile.TemporaryDirectory(prefix="tamis-")
-        _export(address, options, Path(scratch.name))
-        return _checked(ExportedCrossEncoder(Path(scratch.name), address, options.backend, options.dtype, scratch))
-    folder = home / "onnx" / sha256_json([checkpoint_files(checkpoint), own, VERSION, EXPORT_VERSION])[:32]
-    if not (folder / CARD).exists():
-        with storage_errors(folder):
-            _publish(address, options, folder)
-    folder.touch()
-    return _checked(ExportedCrossEncoder(folder, address, options.backend, options.dtype))
+    folder, keep = kept_export(
+        [checkpoint_files(checkpoint), own, VERSION, EXPORT_VERSION],
+        CARD,
+        lambda scratch: _export(address, options, scratch),
+    )
+    return _checked(ExportedCrossEncoder(folder, address, options.backend, options.dtype, keep))
 
 
 def _checked(model: ExportedCrossEncoder) -> ExportedCrossEncoder:
@@ -113,25 +96,6 @@ def _probes() -> tuple[list[str], list[Passage]]:
     return [query for query, _ in _PROBES], [Passage("", text) for _, text in _PROBES]
 
 
-def _publish(address: Address, options: CrossOptions, folder: Path) -> None:
-    """Export to a folder of its own, and give it its name when it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
-    scratch.mkdir()
-    try:
-        _export(address, options, scratch)
-        if not folder.exists():
-            scratch.rename(folder)
-    except OSError:
-        if not (folder / CARD).exists():  # else another process was sooner
-            raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    others = [path for path in folder.parent.iterdir() if not path.name.startswith(".") and path != folder]
-    for path in sorted(others, key=lambda path: path.stat().st_mtime)[: max(0, len(others) + 1 - KEPT)]:
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def _export(address: Address, options: CrossOptions, folder: Path) -> None:
     from tamis.rerankers.cross.model import load as load_torch
 
@@ -144,28 +108,6 @@ def _export(address: Address, options: CrossOptions, folder: Path) -> None:
     card = {"identity": model.identity.to_json(), "format": model.format.to_json(), "shape": shape, "probed": probed}
     write_json(folder / CARD, card)
     write_json(folder / "config.json", {"pad_token_id": model.tokenizer.pad})
-
-
-def _fuse(source: Path, path: Path, heads: int, width: int) -> None:
-    """Write a graph anew, with operators of ONNX Runtime's own in place of what makes up attention and layers' ends.
-
-    They take a fifth off long pairs. What is not recognised as an encoder of BERT's kind stays as it is.
-    """
-    from onnxruntime.transformers import optimizer
-
-    try:
-        fused = optimizer.optimize_model(
-            str(source), model_type="bert", num_heads=heads, hidden_size=width, opt_level=0
-        )
-    except Exception as error:  # a graph that it trips over, or a damaged one
-        raise ModelError(
-            f"{source} cannot be fused for ONNX Runtime: {error}; delete {source.parent}, and it is exported anew, or take "
-            "another backend"
-        ) from error
-    with storage_errors(path):
-        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        fused.save_model_to_file(str(scratch))
-        scratch.replace(path)
 
 
 def _export_graph(model: CrossEncoder, path: Path) -> None:
@@ -204,7 +146,7 @@ def _export_graph(model: CrossEncoder, path: Path) -> None:
     parts: list[Any] = [part for part in model.classifier.modules() if hasattr(part, "set_attn_implementation")]
     whole = parts[0] if parts else None
     if whole is not None and getattr(whole.config, "_attn_implementation", "eager") != "eager":
-        whole.set_attn_implementation("eager")  # the form that `_fuse` knows
+        whole.set_attn_implementation("eager")  # the form that `fused_graph` knows
     ids = torch.full((2, 8), model.tokenizer.pad, dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
@@ -232,7 +174,7 @@ class ExportedCrossEncoder:
     Args:
         folder: of the graph.
         address: what the model is called.
-        backend: what runs it, one of `tamis.rerankers.cross.runners.PRECISIONS`.
+        backend: what runs it, one of `tamis.encoders.runners.PRECISIONS`.
         dtype: one of that backend's precisions.
         keep: what must live as long as the graph's folder is needed.
 
@@ -259,9 +201,7 @@ class ExportedCrossEncoder:
         self._keep = keep
         graph = folder / GRAPH
         if backend == "onnx":
-            graph = folder / FUSED
-            if not graph.exists():
-                _fuse(folder / GRAPH, graph, *card["shape"])
+            graph = fused_graph(graph, *card["shape"])
         self._run = open_runner(graph, backend, dtype)
         self._lock = threading.Lock()
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tamis.encoders import graphs, runners
 from tamis.encoders.base import Passage
 from tamis.errors import ModelError, PrerequisiteError, UsageError
 from tamis.rerankers.base import PairScorer
-from tamis.rerankers.cross import backends, runners
+from tamis.rerankers.cross import backends
 from tamis.rerankers.registry import open_reranker
 
 QUERIES = ["what is a drum sieve", "soup", "butter", "", "the cook"]
@@ -73,7 +74,7 @@ def test_attention_is_fused_for_onnx_runtime_only(cross_folder: Path) -> None:
 
     folder = open_reranker(f"cross:{cross_folder}?backend=onnx").folder
     plain, fused = (
-        [node.op_type for node in onnx.load(folder / name).graph.node] for name in (backends.GRAPH, backends.FUSED)
+        [node.op_type for node in onnx.load(folder / name).graph.node] for name in (backends.GRAPH, graphs.FUSED)
     )
     assert fused.count("Attention") == 2  # one a layer
     assert "Attention" not in plain
@@ -116,14 +117,14 @@ def test_a_later_process_does_without_torch_and_tells_nobody(cross_folder: Path,
 
 
 def test_few_exports_are_kept(tmp_path: Path, cross_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "KEPT", 2)
+    monkeypatch.setattr(graphs, "KEPT", 2)
     for length in (16, 17, 18):
         open_reranker(f"cross:{cross_folder}?backend=onnx&max_length={length}")
     kept = list((tmp_path / "cache" / "onnx").iterdir())
     assert len(kept) == 2
     lengths = {backends.read_json(path / backends.CARD)["format"]["max_length"] for path in kept}
     assert lengths == {17, 18}
-    (kept[0] / backends.FUSED).write_bytes(b"damaged")
+    (kept[0] / graphs.FUSED).write_bytes(b"damaged")
     with pytest.raises(ModelError, match="exported anew"):
         backends.ExportedCrossEncoder(kept[0], backends.Address("cross", "x"), "onnx", "float32")
 

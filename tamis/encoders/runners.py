@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Runner = Callable[[Mapping[str, NDArray[np.int64]]], NDArray[np.float32]]
-"""Maps the named inputs of a padded batch, int64 [pairs, tokens] each, to float32 [pairs]. For one thread at a time."""
+"""Maps the named inputs of a padded batch, int64 [texts, tokens] each, to float32 [texts, …]. For one thread at a time."""
 
 PRECISIONS = {"onnx": ("float32",), "openvino": ("float32", "bfloat16")}
 """Backends that run exported graphs, and the precisions that each can multiply matrices in."""
@@ -52,6 +52,22 @@ def open_runner(graph: Path, backend: str, dtype: str) -> Runner:
         raise
     except Exception as error:  # the libraries' errors share no base
         raise ModelError(f"{graph} is damaged: {error}; delete {graph.parent}, and it is exported anew") from error
+
+
+def require_options(address: object, backend: str, dtype: str, device: str) -> None:
+    """Check that an exported model can run as its options say, before any work is done for it.
+
+    Raises:
+        UsageError: the backend has no such precision, or does not run on that device.
+        PrerequisiteError: as `require_backend` says.
+    """
+    known = PRECISIONS[backend]
+    if dtype not in known or device not in ("auto", "cpu"):
+        raise UsageError(
+            f"{address}: backend={backend} runs {' or '.join(known)} on a processor; take backend=torch for dtype={dtype}, "
+            f"device={device}"
+        )
+    require_backend(backend, dtype)
 
 
 def require_backend(backend: str, dtype: str) -> None:
@@ -107,8 +123,8 @@ def _open_onnx(graph: Path, dtype: str) -> Runner:
     session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
     def run(inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = session.run(None, dict(inputs))[0]
-        return scores
+        results: NDArray[np.float32] = session.run(None, dict(inputs))[0]
+        return results
 
     return run
 
@@ -124,8 +140,8 @@ def _open_openvino(graph: Path, dtype: str) -> Runner:
     request = compiled.create_infer_request()
 
     def run(inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = request.infer(dict(inputs))[0]
-        return scores
+        results: NDArray[np.float32] = request.infer(dict(inputs))[0]
+        return results
 
     return run
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tamis.encoders import runners
+from tamis.encoders.registry import open_encoder
 from tamis.errors import PrerequisiteError, UsageError
-from tamis.rerankers.cross import runners
-from tamis.rerankers.registry import open_reranker
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path, sentence_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "cache"))
+    return sentence_model(tmp_path / "model")
+
 
 X86 = "processor\t: 0\nmodel name\t: one\nflags\t\t: fpu avx512f {}\n\nprocessor\t: 1\nflags\t\t: fpu avx512f {}\n"
 
@@ -35,12 +43,12 @@ def test_what_multiplies_bfloat16(tmp_path: Path, text: str, has: bool) -> None:
 
 
 def test_a_processor_without_it_is_told_so_before_any_export(
-    cross_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setattr(runners, "multiplies_bfloat16", lambda: False)
     with pytest.raises(PrerequisiteError, match="take dtype=float32"):
-        open_reranker(f"cross:{cross_folder}?backend=openvino&dtype=bfloat16")
+        open_encoder(f"dense:{model_folder}?backend=openvino&dtype=bfloat16")
     assert not (tmp_path / "cache" / "onnx").exists()
 
 
@@ -53,17 +61,17 @@ class Finder:
         return next((found for one in known if (found := one.find_spec(name, path, target))), None)
 known, sys.meta_path[:] = sys.meta_path[:], [Finder()]
 from tamis.errors import PrerequisiteError
-from tamis.rerankers.registry import open_reranker
+from tamis.encoders.registry import open_encoder
 try:
-    open_reranker(sys.argv[1])
+    open_encoder(sys.argv[1])
 except PrerequisiteError as error:
     print(error)
 """
 
 
-def test_without_the_package_the_extra_is_named(cross_folder: Path) -> None:
+def test_without_the_package_the_extra_is_named(model_folder: Path) -> None:
     here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", WITHOUT, f"cross:{cross_folder}?backend=openvino"]
+    command = [sys.executable, "-c", WITHOUT, f"dense:{model_folder}?backend=openvino"]
     done = subprocess.run(command, env=here, capture_output=True, text=True, check=True)
     assert "pip install 'tamis[openvino]'" in done.stdout
 
@@ -75,31 +83,32 @@ def test_threads_are_those_of_openmp(monkeypatch: pytest.MonkeyPatch, stated: st
 
 
 @pytest.mark.parametrize("stated", ["0", "-1", "many"])
-def test_a_wrong_number_of_threads_is_refused(cross_folder: Path, monkeypatch: pytest.MonkeyPatch, stated: str) -> None:
+def test_a_wrong_number_of_threads_is_refused(model_folder: Path, monkeypatch: pytest.MonkeyPatch, stated: str) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", stated)
     with pytest.raises(UsageError, match="OMP_NUM_THREADS"):
-        open_reranker(f"cross:{cross_folder}?backend=onnx")
+        open_encoder(f"dense:{model_folder}?backend=onnx")
 
 
 RUN = """
 import sys
 from pathlib import Path
 import numpy as np
-from tamis.rerankers.cross.runners import open_runner
+from tamis.encoders.runners import open_runner
 run = open_runner(Path(sys.argv[1]), sys.argv[2], "float32")
 table = np.ones((2, 8), np.int64)
-assert run({"ids": table, "mask": table, "types": table * 0}).shape == (2,)
+assert run({"ids": table, "mask": table}).shape[:2] == (2, 8)
 print(len(list(Path("/proc/self/task").iterdir())))
 """
 
 
 @pytest.mark.parametrize("backend", runners.PRECISIONS)
-def test_as_many_threads_run_as_are_wanted(cross_folder: Path, backend: str) -> None:
+def test_as_many_threads_run_as_are_wanted(model_folder: Path, tmp_path: Path, backend: str) -> None:
     if backend == "openvino":
         pytest.importorskip("openvino")
     if not Path("/proc/self/task").exists() or len(os.sched_getaffinity(0)) < 2:
         pytest.skip("threads are counted in /proc, and OpenVINO starts no more than there are cores")
-    graph = open_reranker(f"cross:{cross_folder}?backend=onnx").folder / "model.onnx"
+    open_encoder(f"dense:{model_folder}?backend=onnx")
+    (graph,) = (tmp_path / "cache" / "onnx").glob("*/model.onnx")
     counts = []
     for threads in ("1", "2"):
         numbers = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"}  # NumPy's own would count
