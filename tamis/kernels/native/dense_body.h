@@ -127,10 +127,14 @@ static inline int32_t dot_int8(const struct dense *d, const char *row) {
     int32_t sum = 0;
     int64_t at = 0;
 #if defined(TAMIS_VNNI)
+    /* A masked load of all lanes is no plain load to every processor: Zen 5 waits for memory at each. */
     __m512i sums = _mm512_setzero_si512();
-    for (; at < d->dim; at += 64) {
-        __mmask64 inside = d->dim - at >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (d->dim - at)) - 1;
+    for (; at + 64 <= d->dim; at += 64)
+        sums = _mm512_dpbusd_epi32(sums, _mm512_loadu_si512(codes + at), _mm512_loadu_si512(d->codes + at));
+    if (at < d->dim) {
+        const __mmask64 inside = ((__mmask64)1 << (d->dim - at)) - 1;
         sums = _mm512_dpbusd_epi32(sums, _mm512_maskz_loadu_epi8(inside, codes + at), _mm512_maskz_loadu_epi8(inside, d->codes + at));
+        at = d->dim;
     }
     sum = _mm512_reduce_add_epi32(sums);
 #elif defined(TAMIS_AVX512)
@@ -195,7 +199,42 @@ static inline __attribute__((always_inline)) float score_row(enum dense_kind kin
 }
 
 #if defined(TAMIS_VNNI)
-/* DENSE_BLOCK rows of at most 512 bits against PLANES planes, which stay in registers. */
+/* Sum the sixteen lanes of each of four rows: pairs within 128 bits, twice, then the quarters. */
+static inline __m128i sum_rows(const __m512i s[4]) {
+    __m512i low = _mm512_add_epi32(_mm512_unpacklo_epi32(s[0], s[1]), _mm512_unpackhi_epi32(s[0], s[1]));
+    __m512i high = _mm512_add_epi32(_mm512_unpacklo_epi32(s[2], s[3]), _mm512_unpackhi_epi32(s[2], s[3]));
+    low = _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
+    __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
+/* DENSE_BLOCK rows of whole 64 bytes, four side by side. These outrun a processor's own prefetcher, which keeps up with one row
+   after another only: asking 4 KiB ahead made up a quarter of the time. */
+static void score_int8_block(const struct dense *d, int64_t first, float *scores) {
+    const char *p = d->data + first * d->row_bytes;
+    for (int row = 0; row < DENSE_BLOCK; row += 4, p += 4 * d->row_bytes) {
+        __m512i s[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+        for (int64_t at = 0; at < d->dim; at += 64) {
+            const __m512i query = _mm512_loadu_si512(d->codes + at);
+            for (int r = 0; r < 4; r++) {
+                const char *codes = p + r * d->row_bytes + at;
+                s[r] = _mm512_dpbusd_epi32(s[r], _mm512_loadu_si512(codes), query);
+                __builtin_prefetch((const void *)((uintptr_t)codes + 4096));
+            }
+        }
+        int32_t sums[4];
+        _mm_storeu_si128((__m128i *)sums, sum_rows(s));
+        for (int r = 0; r < 4; r++) scores[row + r] = score_sum(d, first + row + r, sums[r] - d->correction);
+    }
+}
+
+/* Whether 64 bytes from each row of a block on lie inside the data. */
+static inline int loads_whole(const struct dense *d, int64_t first) {
+    return (first + DENSE_BLOCK - 1) * d->row_bytes + 64 <= d->n * d->row_bytes;
+}
+
+/* DENSE_BLOCK rows of at most 512 bits against PLANES planes, which stay in registers. Of a shorter row the next one's beginning is
+   loaded with it, as a plain load is faster than a masked one (see dot_int8), and meets no bits of the planes. */
 static void score_bit_block(const struct dense *d, int64_t first, float *scores) {
     const int64_t words = d->row_bytes / 8;
     const __mmask8 inside = (__mmask8)(words >= 8 ? 0xFF : (1 << words) - 1);
@@ -206,7 +245,7 @@ static void score_bit_block(const struct dense *d, int64_t first, float *scores)
     for (int row = 0; row < DENSE_BLOCK; row += 8) {
         __m512i s[8];
         for (int r = 0; r < 8; r++, p += d->row_bytes) {
-            __m512i bits = _mm512_maskz_loadu_epi64(inside, p), negative = _mm512_popcnt_epi64(_mm512_and_si512(bits, planes[0]));
+            __m512i bits = _mm512_loadu_si512(p), negative = _mm512_popcnt_epi64(_mm512_and_si512(bits, planes[0]));
             __m512i sum = _mm512_sub_epi64(_mm512_popcnt_epi64(_mm512_and_si512(bits, planes[1])), _mm512_add_epi64(negative, negative));
             for (int i = 2; i < DENSE_PLANES; i++)
                 sum = _mm512_add_epi64(_mm512_add_epi64(sum, sum), _mm512_popcnt_epi64(_mm512_and_si512(bits, planes[i])));
@@ -235,8 +274,11 @@ static inline __attribute__((always_inline)) int64_t scan(enum dense_kind kind, 
             allowed &= bits;
         }
 #if defined(TAMIS_VNNI)
-        int whole = kind == DENSE_BIT && n == 64 && d->row_bytes <= 64 && d->n_planes == DENSE_PLANES && __builtin_popcountll(allowed) >= 16;
-        if (whole) score_bit_block(d, first, scores);
+        int whole = n == 64 && __builtin_popcountll(allowed) >= 16; /* by blocks, though not all rows of it are wanted */
+        if (kind == DENSE_BIT) whole &= d->row_bytes <= 64 && d->n_planes == DENSE_PLANES && loads_whole(d, first);
+        else whole &= kind == DENSE_INT8 && d->dim % 64 == 0;
+        if (whole && kind == DENSE_BIT) score_bit_block(d, first, scores);
+        else if (whole) score_int8_block(d, first, scores);
 #else
         const int whole = 0;
 #endif
