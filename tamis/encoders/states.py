@@ -5,7 +5,7 @@
     fused.onnx       the same with attention in one operator of ONNX Runtime's; made when that backend first opens it
     states.json      empty: the export is whole
 
-What is made of the states, their pooling, projection and normalisation, stays with torch, in float32. The graph is kept below the
+What is made of the states, their pooling, projection and normalisation, stays with torch. The graph is kept below the
 cache's folder (`tamis.encoders.graphs`).
 """
 
