@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,18 @@ def collections() -> Path:
     if not (folder / "cacm").is_dir():
         pytest.skip(f"the real collections are not at {folder}; set TAMIS_COLLECTIONS to run this test")
     return folder
+
+
+@pytest.fixture
+def require() -> Callable[..., None]:
+    """Skips where a backend of exported models cannot run: ``require("openvino", "bfloat16")``."""
+    from tamis.encoders.runners import require_backend
+    from tamis.errors import PrerequisiteError
+
+    def check(backend: str, dtype: str = "float32") -> None:
+        try:
+            require_backend(backend, dtype)
+        except PrerequisiteError as error:
+            pytest.skip(str(error))
+
+    return check

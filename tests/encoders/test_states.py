@@ -13,8 +13,9 @@ import tamis
 from tamis.encoders import graphs, runners, states
 from tamis.encoders.base import Passage
 from tamis.encoders.registry import open_encoder
-from tamis.errors import ModelError, PrerequisiteError, UsageError
+from tamis.errors import ModelError, UsageError
 
+Require = Callable[..., None]
 PASSAGES = [Passage("", text) for text in ("a drum sieve", "", "milk " * 90, "of", "pass the potato through a sieve")]
 
 
@@ -24,18 +25,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "onnx"
 
 
-def require(backend: str, dtype: str = "float32") -> None:
-    """Skip where a backend cannot run."""
-    try:
-        runners.require_backend(backend, dtype)
-    except PrerequisiteError as error:
-        pytest.skip(str(error))
-
-
 @pytest.mark.parametrize("backend", runners.PRECISIONS)
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken"])
 def test_vectors_are_the_models(
-    tmp_path: Path, sentence_model: Callable[..., Path], backend: str, pooling: str
+    tmp_path: Path, sentence_model: Callable[..., Path], backend: str, pooling: str, require: Require
 ) -> None:
     require(backend)
     folder = sentence_model(tmp_path / "model")
@@ -53,7 +46,7 @@ def test_vectors_are_the_models(
     assert len(other.encode_passages([]).vectors) == 0
 
 
-def test_bfloat16_is_heard(tmp_path: Path, sentence_model: Callable[..., Path]) -> None:
+def test_bfloat16_is_heard(tmp_path: Path, sentence_model: Callable[..., Path], require: Require) -> None:
     require("openvino", "bfloat16")
     folder = sentence_model(tmp_path / "model")
     full, half = (open_encoder(f"dense:{folder}?backend=openvino&dtype={d}") for d in ("float32", "bfloat16"))
@@ -64,7 +57,7 @@ def test_bfloat16_is_heard(tmp_path: Path, sentence_model: Callable[..., Path]) 
 
 
 def test_one_export_serves_backends_and_later_models(
-    tmp_path: Path, sentence_model: Callable[..., Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sentence_model: Callable[..., Path], cache: Path, monkeypatch: pytest.MonkeyPatch, require: Require
 ) -> None:
     require("openvino")
     folder = sentence_model(tmp_path / "model")

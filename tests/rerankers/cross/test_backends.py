@@ -13,27 +13,20 @@ import pytest
 
 from tamis.encoders import graphs, runners
 from tamis.encoders.base import Passage
-from tamis.errors import ModelError, PrerequisiteError, UsageError
+from tamis.errors import ModelError, UsageError
 from tamis.rerankers.base import PairScorer
 from tamis.rerankers.cross import backends
 from tamis.rerankers.registry import open_reranker
 
 QUERIES = ["what is a drum sieve", "soup", "butter", "", "the cook"]
+Require = Callable[..., None]
 PASSAGES = [Passage("", text) for text in ("a drum sieve", "", "milk " * 90, "of", "pass the potato through a sieve")]
-
-
-def require(backend: str, dtype: str = "float32") -> None:
-    """Skip where a backend cannot run."""
-    try:
-        runners.require_backend(backend, dtype)
-    except PrerequisiteError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("backend", runners.PRECISIONS)
 @pytest.mark.parametrize(("labels", "typed"), [(1, True), (2, True), (1, False)])
 def test_scores_are_the_models(
-    tmp_path: Path, save: Callable[..., Path], labels: int, typed: bool, backend: str
+    tmp_path: Path, save: Callable[..., Path], labels: int, typed: bool, backend: str, require: Require
 ) -> None:
     require(backend)
     folder = save(tmp_path / "model", labels=labels, typed=typed)
@@ -49,7 +42,7 @@ def test_scores_are_the_models(
     assert len(other.score_pairs([], []).scores) == 0
 
 
-def test_bfloat16_is_another_model_of_nearly_the_same_scores(cross_folder: Path) -> None:
+def test_bfloat16_is_another_model_of_nearly_the_same_scores(cross_folder: Path, require: Require) -> None:
     require("openvino", "bfloat16")
     full, half = (open_reranker(f"cross:{cross_folder}?backend=openvino&dtype={d}") for d in ("float32", "bfloat16"))
     assert full.identity.fingerprint != half.identity.fingerprint
@@ -61,7 +54,7 @@ def test_bfloat16_is_another_model_of_nearly_the_same_scores(cross_folder: Path)
     assert (rounded != have).sum() >= 4  # the logits themselves are not of bfloat16, in which many would tie
 
 
-def test_backends_share_an_export(cross_folder: Path, tmp_path: Path) -> None:
+def test_backends_share_an_export(cross_folder: Path, tmp_path: Path, require: Require) -> None:
     require("openvino")
     first, second = (open_reranker(f"cross:{cross_folder}?backend={backend}") for backend in runners.PRECISIONS)
     assert first.folder == second.folder
@@ -103,7 +96,9 @@ print(score, "torch" in sys.modules, told, (Path.home() / "intel").exists())
 
 
 @pytest.mark.parametrize("backend", runners.PRECISIONS)
-def test_a_later_process_does_without_torch_and_tells_nobody(cross_folder: Path, tmp_path: Path, backend: str) -> None:
+def test_a_later_process_does_without_torch_and_tells_nobody(
+    cross_folder: Path, tmp_path: Path, backend: str, require: Require
+) -> None:
     require(backend)
     address = f"cross:{cross_folder}?backend={backend}"
     want = open_reranker(address).score_pairs(["soup"], [Passage("", "milk")]).scores[0]
