@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.errors import UsageError
-from tamis.kernels import Postings, Queries, build_postings, score, search
+from tamis.kernels import WINDOW, Postings, Queries, build_postings, score, search
 from tamis.kernels.backend import available_kernels
+from tamis.kernels.numpy_backend import score_batch
 
 
 def asked_for(postings: Postings, queries: Queries, seed: int) -> tuple[Any, Any]:
@@ -64,6 +65,28 @@ def test_long_lists_few_and_many_documents(dense_collection: Any, share: float) 
         dense = np.zeros(postings.n_docs, np.float32)
         dense[everything[i][0]] = everything[i][1]
         assert scores[ends[i] : ends[i + 1]].tobytes() == dense[docs].tobytes()
+
+
+@pytest.mark.parametrize("power", [0.1, 1, 8])
+def test_lists_that_are_spread_unevenly(power: float) -> None:
+    """A lookup guesses as if documents were spread evenly; here most are at one end, and the guess is far off."""
+    rng = np.random.default_rng(8)
+    n_docs, lengths = WINDOW + 9000, [64, 65, 129, 700, 9000]
+    lists = [np.unique((rng.random(length) ** power * n_docs).astype(np.int64)) for length in lengths]
+    terms = np.repeat(np.arange(len(lists)), [len(own) for own in lists])
+    codes = rng.integers(0, 9, len(terms))
+    postings = build_postings(terms, np.concatenate(lists), codes, n_docs=n_docs, n_terms=len(lists), n_codes=9)
+    queries = Queries.of([(np.arange(len(lists)), rng.random((len(lists), 9)))])
+    ends_of = [0, 1, WINDOW - 1, WINDOW, n_docs - 1]
+    held = np.concatenate([own[[0, len(own) // 2, -1]] for own in lists])
+    for docs in (np.unique(ends_of + [int(held[0])]), np.unique(np.concatenate([held, held + 1, ends_of])) % n_docs):
+        given = np.unique(docs)
+        ends = np.array([0, len(given)])
+        wanted = score_batch(postings, queries, ends, given)
+        assert len(np.flatnonzero(wanted)) > 0
+        for kernel in available_kernels():
+            if kernel != "numpy":
+                assert run(kernel, postings, queries, ends, given, once=False).tobytes() == wanted.tobytes()
 
 
 @pytest.mark.parametrize(

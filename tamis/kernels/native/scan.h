@@ -29,8 +29,8 @@ static inline uint64_t bounds_from(const uint8_t *bounds, uint8_t threshold) {
 
 static inline uint64_t counts_from(const uint16_t *counts, uint16_t threshold) {
     const __m512i bar = _mm512_set1_epi16((short)threshold);
-    return (uint64_t)_mm512_cmpge_epu16_mask(_mm512_load_si512(counts), bar) |
-           (uint64_t)_mm512_cmpge_epu16_mask(_mm512_load_si512(counts + 32), bar) << 32;
+    return (uint64_t)_mm512_cmpge_epu16_mask(_mm512_loadu_si512(counts), bar) |
+           (uint64_t)_mm512_cmpge_epu16_mask(_mm512_loadu_si512(counts + 32), bar) << 32;
 }
 
 #elif defined(TAMIS_AVX2)
@@ -60,8 +60,8 @@ static inline uint64_t counts_from(const uint16_t *counts, uint16_t threshold) {
     const __m256i bar = _mm256_set1_epi16((short)threshold);
     uint64_t mask = 0;
     for (int i = 0; i < 2; i++) {
-        __m256i low = _mm256_load_si256((const __m256i *)(counts + 32 * i));
-        __m256i high = _mm256_load_si256((const __m256i *)(counts + 32 * i + 16));
+        __m256i low = _mm256_loadu_si256((const __m256i *)(counts + 32 * i));
+        __m256i high = _mm256_loadu_si256((const __m256i *)(counts + 32 * i + 16));
         low = _mm256_cmpeq_epi16(_mm256_max_epu16(low, bar), low);
         high = _mm256_cmpeq_epi16(_mm256_max_epu16(high, bar), high);
         __m256i both = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xD8); /* packs works in 128-bit halves */
@@ -99,8 +99,8 @@ static inline uint64_t counts_from(const uint16_t *counts, uint16_t threshold) {
     const __m128i bar = _mm_set1_epi16((short)threshold), zero = _mm_setzero_si128();
     uint64_t mask = 0;
     for (int i = 0; i < 4; i++) { /* threshold - v saturates to 0 where v >= threshold */
-        __m128i low = _mm_load_si128((const __m128i *)(counts + 16 * i));
-        __m128i high = _mm_load_si128((const __m128i *)(counts + 16 * i + 8));
+        __m128i low = _mm_loadu_si128((const __m128i *)(counts + 16 * i));
+        __m128i high = _mm_loadu_si128((const __m128i *)(counts + 16 * i + 8));
         low = _mm_cmpeq_epi16(_mm_subs_epu16(bar, low), zero);
         high = _mm_cmpeq_epi16(_mm_subs_epu16(bar, high), zero);
         mask |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_packs_epi16(low, high)) << (16 * i);

@@ -30,7 +30,8 @@ enum {
     PROBE_COST = 16,          /* looking up one posting of a document that is scored, in added postings */
     LOOKUP_COST = 512,        /* completing the bound of a survivor in all the lists left, in added postings */
     AHEAD = 8,                /* how many lookups before its turn the memory of one is fetched */
-    NEAR = 16,                /* how far from where it is guessed a posting is likely to be */
+    REACH = 64,               /* how many postings around the guess of a lookup are compared at once: counts_from() */
+    FETCHED = 4096,           /* most documents whose lookups are asked for a term ahead */
     SEEK_COST = 24,           /* finding one of several documents in a run, in postings read through */
     MORE_CANDIDATES = 16,     /* fewest documents beyond k whose float sums are looked at again */
     SCAN_GAIN = 6000,         /* what scanning bounds saves over scanning sums, in added postings */
@@ -140,30 +141,33 @@ static inline int64_t lower_bound(const uint16_t *offsets, int64_t n, uint16_t o
     return first - offsets + (n == 1 && *first < offset);
 }
 
-/* Fetch the postings around seek()'s guess. */
-static inline void prefetch_seek(const uint16_t *offsets, int64_t count, uint16_t offset) {
-    int64_t guess = count * offset >> WINDOW_BITS;
-    __builtin_prefetch(offsets + (guess > NEAR ? guess - NEAR : 0));
-    __builtin_prefetch(offsets + guess + (guess + NEAR < count ? NEAR : 0));
+/* Where seek() looks first: REACH postings around where `offset` would be if documents were spread evenly. */
+static inline int64_t guess_place(int64_t count, uint16_t offset) {
+    int64_t first = (count * offset >> WINDOW_BITS) - REACH / 2;
+    if (first > count - REACH) first = count - REACH;
+    return first > 0 ? first : 0;
 }
 
-/* The first place from `at` on whose offset is not below `offset`: guessed as if documents were spread evenly, then by doubling
-   steps away from the guess, then by halving. */
-static inline int64_t seek(const uint16_t *offsets, int64_t at, int64_t count, uint16_t offset) {
-    int64_t guess = count * offset >> WINDOW_BITS, low = at, high = count;
-    if (guess < low) guess = low;
-    if (offsets[guess] < offset) {
-        low = guess + 1;
-        for (int64_t step = 16; low + step < high; step *= 2) {
-            if (offsets[low + step] < offset) low += step + 1;
-            else high = low + step;
-        }
+/* Ask for the memory that seek() looks at first. */
+static inline void prefetch_seek(const uint16_t *offsets, int64_t count, uint16_t offset) {
+    offsets += guess_place(count, offset);
+    __builtin_prefetch(offsets);
+    if (count > REACH / 2) __builtin_prefetch(offsets + REACH / 2);
+}
+
+/* The first place whose offset is not below `offset`: among the REACH postings around the guess, else by doubling steps away from
+   them and halving. */
+static inline int64_t seek(const uint16_t *offsets, int64_t count, uint16_t offset) {
+    if (count <= REACH) return lower_bound(offsets, count, offset);
+    int64_t low = guess_place(count, offset), high, step = REACH;
+    uint64_t from = counts_from(offsets + low, offset);
+    if (from && !(from & 1)) return low + __builtin_ctzll(from);
+    if (from) {
+        for (high = low; (low -= step) > 0 && offsets[low] >= offset; step *= 2) high = low;
+        if (low < 0) low = 0;
     } else {
-        high = guess;
-        for (int64_t step = 16; high - step > low; step *= 2) {
-            if (offsets[high - step] < offset) low = high - step + 1;
-            else high -= step;
-        }
+        for (high = low += REACH; (high += step) < count && offsets[high] < offset; step *= 2) low = high;
+        if (high > count) high = count;
     }
     return low + lower_bound(offsets + low, high - low, offset);
 }
@@ -344,12 +348,12 @@ static int64_t refine_candidates(const struct state *s, const struct bounds *b, 
         const struct run run = b->runs[r];
         const uint16_t *offsets = p->offsets + run.first;
         const uint8_t *table = b->tables + run.term * s->values;
-        int64_t kept = 0, at = 0;
+        int64_t kept = 0;
         rest -= b->units[run.term];
         for (int64_t i = 0; i < candidates; i++) {
             uint16_t doc = docs[i];
             if (i + AHEAD < candidates) prefetch_seek(offsets, run.count, docs[i + AHEAD]);
-            if (at < run.count) at = seek(offsets, at, run.count, doc);
+            int64_t at = seek(offsets, run.count, doc);
             if (at < run.count && offsets[at] == doc) raise_bound(&bounds[doc], table[code_of(p, run.first + at)]);
             docs[kept] = doc;
             kept += bounds[doc] + rest >= needed;
@@ -368,11 +372,10 @@ static void score_candidates(const struct state *s, int64_t n, struct topk *top)
         const struct run run = s->runs[r];
         const uint16_t *offsets = s->postings->offsets + run.first;
         const float *table = s->tables + run.term * s->values;
-        for (int64_t i = 0, at = 0; i < n; i++) {
+        for (int64_t i = 0; i < n; i++) {
             if (i + AHEAD < n) prefetch_seek(offsets, run.count, candidates[i + AHEAD]);
-            at = seek(offsets, at, run.count, candidates[i]);
-            if (at == run.count) break;
-            if (offsets[at] == candidates[i]) scores[i] += table[code_of(s->postings, run.first + at)];
+            int64_t at = seek(offsets, run.count, candidates[i]);
+            if (at < run.count && offsets[at] == candidates[i]) scores[i] += table[code_of(s->postings, run.first + at)];
         }
     }
     for (int64_t i = 0; i < n; i++) {
@@ -494,54 +497,80 @@ static inline void add_value(double *sum, float value, int once) {
     *sum = once ? longer : (float)longer;
 }
 
-/* Add a window's contributions, in query order, to the sums of the candidates in it (document numbers in ascending order). Short
-   runs are read through, against a bitmap of the candidates; in long ones each candidate is looked up. */
-static void sum_window(const struct state *s, const uint64_t *candidates, int64_t n, double *sums, double *whole) {
+/* Add what a run gives its window's documents (the low bits of docs[0..n), ascending). A short run is read through, against a
+   bitmap of the documents; in a long one each is looked up. */
+static void sum_run(const struct state *s, const struct run *run, const float *table, const uint64_t *docs, int64_t n,
+                    double *sums) {
     const struct postings *p = s->postings;
-    const int32_t *groups = s->query->groups;
+    const uint16_t *offsets = p->offsets + run->first;
     const int once = s->query->once;
+    if (run->count > n * SEEK_COST) {
+        for (int64_t i = 0; i < n; i++) {
+            uint16_t offset = (uint16_t)docs[i];
+            int64_t at = seek(offsets, run->count, offset);
+            if (at < run->count && offsets[at] == offset) add_value(&sums[i], table[code_of(p, run->first + at)], once);
+        }
+        return;
+    }
     uint8_t *bits = s->work->bounds; /* clean, and left clean */
     uint16_t *places = s->work->candidates;
     for (int64_t i = 0; i < n; i++) {
-        uint16_t offset = (uint16_t)candidates[i];
+        uint16_t offset = (uint16_t)docs[i];
         bits[offset / 8] |= (uint8_t)(1 << offset % 8), places[offset] = (uint16_t)i;
     }
-    for (int64_t r = 0; r < s->n_runs; r++) {
-        const struct run run = s->runs[r];
-        const uint16_t *offsets = p->offsets + run.first;
-        const float *table = s->tables + run.term * s->values;
-        if (groups && r && groups[run.term] != groups[s->runs[r - 1].term])
-            for (int64_t i = 0; i < n; i++) whole[i] += (float)sums[i], sums[i] = 0;
-        if (run.count <= n * SEEK_COST) {
-            for (int64_t at = 0; at < run.count; at++)
-                if (bits[offsets[at] / 8] >> offsets[at] % 8 & 1)
-                    add_value(&sums[places[offsets[at]]], table[code_of(p, run.first + at)], once);
-            continue;
-        }
-        for (int64_t i = 0, at = 0; i < n && at < run.count; i++) {
-            uint16_t offset = (uint16_t)candidates[i];
-            at = seek(offsets, at, run.count, offset);
-            if (at < run.count && offsets[at] == offset) add_value(&sums[i], table[code_of(p, run.first + at)], once);
-        }
+    for (int64_t at = 0; at < run->count; at++)
+        if (bits[offsets[at] / 8] >> offsets[at] % 8 & 1)
+            add_value(&sums[places[offsets[at]]], table[code_of(p, run->first + at)], once);
+    for (int64_t i = 0; i < n; i++) bits[(uint16_t)docs[i] / 8] = 0;
+}
+
+/* The next run of a term that holds some of docs[*i..n), which are numbered from window `base`: *i and *end become the place of
+   the first and one past the last of the window's. Returns 0 when there is none. */
+static int meet_run(const struct postings *p, struct cursor *c, int64_t base, const uint64_t *docs, int64_t n, int64_t *i,
+                    int64_t *end) {
+    while (*i < n) {
+        int64_t window = base + (int64_t)(docs[*i] >> WINDOW_BITS);
+        while (c->window < window) next_run(p, c);
+        if (c->window == NO_WINDOW) return 0;
+        while (*i < n && base + (int64_t)(docs[*i] >> WINDOW_BITS) < c->window) ++*i;
+        if (*i == n || base + (int64_t)(docs[*i] >> WINDOW_BITS) > c->window) continue;
+        for (*end = *i + 1; *end < n && base + (int64_t)(docs[*end] >> WINDOW_BITS) == c->window;) ++*end;
+        return 1;
     }
-    for (int64_t i = 0; i < n; i++) bits[(uint16_t)candidates[i] / 8] = 0;
+    return 0;
+}
+
+/* Ask for the memory that the lookups of a term's postings begin at. */
+static void fetch_term(const struct postings *p, struct cursor c, int64_t base, const uint64_t *docs, int64_t n) {
+    for (int64_t i = 0, end; meet_run(p, &c, base, docs, n, &i, &end); i = end)
+        for (int64_t d = i; d < end; d++) prefetch_seek(p->offsets + c.first, c.count, (uint16_t)docs[d]);
+}
+
+/* Sum up given documents, ascending and numbered from window `base`, term by term in query order: a document's score is
+   (float)(whole + (float)sums). The cursors are used up. */
+static void sum_documents(const struct state *s, int64_t base, const uint64_t *docs, int64_t n, double *sums, double *whole) {
+    const int32_t *groups = s->query->groups;
+    int64_t n_terms = s->query->n_terms;
+    memset(sums, 0, (size_t)n * sizeof *sums), memset(whole, 0, (size_t)n * sizeof *whole);
+    for (int64_t t = 0; t < n_terms; t++) {
+        struct cursor *c = &s->cursors[t];
+        if (t + 1 < n_terms && n <= FETCHED) fetch_term(s->postings, c[1], base, docs, n);
+        if (groups && t && groups[t] != groups[t - 1])
+            for (int64_t i = 0; i < n; i++) whole[i] += (float)sums[i], sums[i] = 0;
+        for (int64_t i = 0, end; meet_run(s->postings, c, base, docs, n, &i, &end); i = end)
+            sum_run(s, &(struct run){(int32_t)t, c->first, c->count}, s->tables + t * s->values, docs + i, end - i, sums + i);
+    }
 }
 
 /* Replace the keys' scores by sums rounded once, and sort the keys. */
 static int score_exactly(struct state *s, struct topk *top) {
-    int64_t n = top->size, i = 0;
+    int64_t n = top->size;
     double *sums = grow(&s->work->exact, 2 * n * (int64_t)sizeof *sums), *whole = sums + n;
     if (!sums || open_state(s)) return -1;
-    for (i = 0; i < n; i++) top->keys[i] = (uint32_t)top->keys[i], sums[i] = whole[i] = 0;
+    for (int64_t i = 0; i < n; i++) top->keys[i] = (uint32_t)top->keys[i];
     sort_keys(top->keys, n);
-    for (i = 0; i < n && next_window(s);) {
-        uint64_t window = (uint64_t)(s->window - s->query->first_window);
-        int64_t last = i;
-        while (last < n && top->keys[last] >> WINDOW_BITS == window) last++;
-        if (last > i) sum_window(s, top->keys + i, last - i, sums + i, whole + i);
-        i = last;
-    }
-    for (i = 0; i < n; i++) top->keys[i] = make_key((float)(whole[i] + (float)sums[i]), (uint32_t)top->keys[i]);
+    sum_documents(s, s->query->first_window, top->keys, n, sums, whole);
+    for (int64_t i = 0; i < n; i++) top->keys[i] = make_key((float)(whole[i] + (float)sums[i]), (uint32_t)top->keys[i]);
     sort_keys(top->keys, n);
     return 0;
 }
@@ -677,14 +706,7 @@ int SCORE(const struct postings *postings, const struct query *query, struct wor
     struct state s = {.postings = postings, .query = query, .work = work};
     double *sums = grow(&work->exact, 2 * n * (int64_t)sizeof *sums), *whole = sums + n;
     if (!sums || open_state(&s) || weigh_tables(&s)) return -1;
-    memset(sums, 0, (size_t)(2 * n) * sizeof *sums);
-    for (int64_t i = 0; i < n && next_window(&s);) {
-        int64_t first, last;
-        while (i < n && docs[i] >> WINDOW_BITS < s.window) i++;
-        for (first = last = i; last < n && docs[last] >> WINDOW_BITS == s.window;) last++;
-        if (last > first) sum_window(&s, (const uint64_t *)docs + first, last - first, sums + first, whole + first);
-        i = last;
-    }
+    sum_documents(&s, 0, (const uint64_t *)docs, n, sums, whole);
     for (int64_t i = 0; i < n; i++) scores[i] = (float)(whole[i] + (float)sums[i]);
     return 0;
 }
