@@ -12,15 +12,18 @@ from tamis.kernels.backend import kernel_name
 from tamis.kernels.building import PostingsBuilder, Shard, build_postings, merge_postings
 from tamis.kernels.postings import WINDOW, Postings
 from tamis.kernels.queries import Queries
+from tamis.kernels.rows import DocumentRows, RowShard
 from tamis.kernels.searching import Hits, score, search
 from tamis.kernels.vocabulary import Vocabulary
 
 __all__ = [
     "WINDOW",
+    "DocumentRows",
     "Hits",
     "Postings",
     "PostingsBuilder",
     "Queries",
+    "RowShard",
     "Shard",
     "Vocabulary",
     "build_postings",

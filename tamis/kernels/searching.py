@@ -14,6 +14,7 @@ from tamis.errors import UsageError
 from tamis.kernels.backend import kernel_name, native
 from tamis.kernels.postings import Postings, damage
 from tamis.kernels.queries import Queries
+from tamis.kernels.rows import DocumentRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +156,12 @@ def score(
     *,
     threads: int = 1,
     rounding: Literal["each", "once"] = "each",
+    rows: DocumentRows | None = None,
 ) -> NDArray[np.float32]:
     """Return the scores of given documents, float32 [docs]: those that a search would give, 0 where no term is held.
+
+    With `rows` a document is read where it lies, and not looked for in every list of postings: some ten times as fast for
+    queries whose terms ascend and that are rounded at each addition. Other queries are scored by postings all the same.
 
     Args:
         postings: see `search`.
@@ -165,10 +170,11 @@ def score(
         docs: int64; ascending within a query, each once.
         threads: at most this many run at once, over queries.
         rounding: see `search`.
+        rows: the same documents as the postings, row by row.
 
     Raises:
         UsageError: an argument is out of range or does not fit the postings.
-        CorruptIndexError: the postings break their layout.
+        CorruptIndexError: the postings or rows break their layout, or do not fit each other.
     """
     once = rounding == "once"
     _check_types(postings, queries, None)
@@ -183,10 +189,10 @@ def score(
     index, extension = postings.native, native()
     if index is None or extension is None:
         raise AssertionError("a compiled kernel is in use but not present")
-    q, scores = queries, np.zeros(len(docs), np.float32)
+    q, scores, stored = queries, np.zeros(len(docs), np.float32), None if rows is None else rows.native
     columns = (q.offsets, q.terms, q.weights, q.rows, q.tables, q.groups)
     try:
-        index.score(kernel_name(), *columns, once, threads, doc_offsets, docs, scores)
+        index.score(kernel_name(), *columns, once, threads, doc_offsets, docs, scores, stored)
     except extension.DamagedError as error:
         raise damage(error) from error
     except (ValueError, OverflowError):

@@ -31,7 +31,7 @@ def run(kernel: str, postings: Postings, queries: Queries, ends: Any, docs: Any,
     assert postings.native is not None
     scores = np.full(len(docs), 7, np.float32)
     columns = (queries.offsets, queries.terms, queries.weights, queries.rows, queries.tables, queries.groups)
-    postings.native.score(kernel, *columns, once, 2, ends, docs, scores)
+    postings.native.score(kernel, *columns, once, 2, ends, docs, scores, None)
     return scores
 
 
@@ -79,7 +79,7 @@ def test_lists_that_are_spread_unevenly(power: float) -> None:
     queries = Queries.of([(np.arange(len(lists)), rng.random((len(lists), 9)))])
     ends_of = [0, 1, WINDOW - 1, WINDOW, n_docs - 1]
     held = np.concatenate([own[[0, len(own) // 2, -1]] for own in lists])
-    for docs in (np.unique(ends_of + [int(held[0])]), np.unique(np.concatenate([held, held + 1, ends_of])) % n_docs):
+    for docs in (np.unique([*ends_of, int(held[0])]), np.unique(np.concatenate([held, held + 1, ends_of])) % n_docs):
         given = np.unique(docs)
         ends = np.array([0, len(given)])
         wanted = score_batch(postings, queries, ends, given)

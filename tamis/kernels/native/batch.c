@@ -78,13 +78,26 @@ struct job {
     int64_t ranges;          /* a query's windows are searched in this many ranges */
     struct matches *results; /* [n_queries * ranges] */
     atomic_llong next;
-    atomic_int failed;
+    atomic_int failed, damaged;
 };
 
 struct worker {
     struct job *job;
     struct workspace *work;
 };
+
+/* Score query i's documents by their rows, or else by the postings: 0, or -1. */
+static int score_documents(struct job *job, struct query *query, struct workspace *work, int64_t i) {
+    const struct batch *b = job->batch;
+    const int64_t *docs = b->docs + b->doc_offsets[i], n = b->doc_offsets[i + 1] - b->doc_offsets[i];
+    float *scores = b->scores + b->doc_offsets[i];
+    if (!n) return 0;
+    int rows = b->rows_store ? score_rows(b->rows_store, b->postings, query, work, docs, n, scores) : ROWS_UNSUITED;
+    if (rows == ROWS_DAMAGED) atomic_store(&job->damaged, 1);
+    if (rows != ROWS_UNSUITED) return rows == ROWS_SCORED ? 0 : -1;
+    query->first_window = docs[0] >> WINDOW_BITS, query->last_window = (docs[n - 1] >> WINDOW_BITS) + 1;
+    return b->score(b->postings, query, work, docs, n, scores);
+}
 
 /* Results must not depend on what other libraries did to the thread: subnormals count, rounding is to nearest. */
 static void *run_worker(void *argument) {
@@ -113,9 +126,7 @@ static void *run_worker(void *argument) {
         query.last_window = query.first_window + windows / job->ranges + (range < windows % job->ranges);
         if (b->tables && !b->rows) query.tables += first * b->postings->n_codes;
         if (b->score) {
-            int64_t at = b->doc_offsets[i], n = b->doc_offsets[i + 1] - at;
-            if (n) query.first_window = b->docs[at] >> WINDOW_BITS, query.last_window = (b->docs[at + n - 1] >> WINDOW_BITS) + 1;
-            if (n && b->score(b->postings, &query, worker->work, b->docs + at, n, b->scores + at)) atomic_store(&job->failed, 1);
+            if (score_documents(job, &query, worker->work, i)) atomic_store(&job->failed, 1);
         } else if (b->search(b->postings, &query, worker->work, &job->results[item])) atomic_store(&job->failed, 1);
     }
     fesetenv(&environment);
@@ -181,6 +192,7 @@ int search_batch(struct batch *b, struct workspace **pool) {
     }
     if (!failed) run_threads(workers, threads);
     failed |= atomic_load(&job.failed);
+    b->damaged = atomic_load(&job.damaged);
     for (int i = 0; i < ready; i++)
         if (workers[i].work) workers[i].work->next = *pool, *pool = workers[i].work;
     if (job.ranges > 1 && job.results) {

@@ -2,6 +2,7 @@
 #ifndef TAMIS_BATCH_H
 #define TAMIS_BATCH_H
 
+#include "rows.h"
 #include "search.h"
 
 struct batch {
@@ -23,6 +24,8 @@ struct batch {
     const int64_t *doc_offsets; /* [n_queries + 1]: each query's documents */
     const int64_t *docs;        /* ascending within a query */
     float *scores;              /* [docs], filled */
+    const struct row_store *rows_store; /* what they are scored by where it suits a query; NULL: the postings */
+    int damaged;                /* filled: a row leaves its data */
 };
 
 /* Workspaces are taken from and returned to *pool. 0, or -1 when memory ran out (results are then freed). */

@@ -10,6 +10,7 @@
 #include "build.h"
 #include "dense_module.h"
 #include "late_module.h"
+#include "rows_module.h"
 #include "strings_module.h"
 
 /* ---- arrays -------------------------------------------------------------------------------------------------------- */
@@ -246,6 +247,7 @@ static int run_batch(Index *index, struct batch *b) {
         pool = next;
     }
     if (wrong) raise_damaged(wrong, term);
+    else if (b->damaged) PyErr_SetString(damaged, "a row leaves the data or the codes");
     else if (failed) PyErr_NoMemory();
     return failed ? -1 : 0;
 }
@@ -280,20 +282,28 @@ static PyObject *index_search(PyObject *self, PyObject *args) {
     return packed;
 }
 
-PyDoc_STRVAR(score_doc, "score(kernel, offsets, terms, weights, rows, tables, groups, once, threads, doc_offsets, docs, scores)\n\n"
-                        "The scores of given documents, ascending within a query, into a float32 array.");
+PyDoc_STRVAR(score_doc, "score(kernel, offsets, terms, weights, rows, tables, groups, once, threads, doc_offsets, docs, scores, stored)\n\n"
+                        "The scores of given documents, ascending within a query, into a float32 array: by their rows, or by postings (None).");
 
 static PyObject *index_score(PyObject *self, PyObject *args) {
     Index *index = (Index *)self;
     enum { DOC_OFFSETS, DOCS, SCORES, N_GIVEN };
-    PyObject *inputs[N_INPUTS], *given[N_GIVEN], *answer = NULL;
+    PyObject *inputs[N_INPUTS], *given[N_GIVEN], *stored, *answer = NULL;
     Py_buffer views[N_INPUTS] = {{0}}, places[N_GIVEN] = {{0}};
     struct batch b = {.postings = &index->postings, .k = 1, .deadline = INT64_MAX};
     const char *kernel;
     inputs[MASK] = Py_None;
-    if (!PyArg_ParseTuple(args, "sOOOOOOpiOOO", &kernel, &inputs[0], &inputs[1], &inputs[2], &inputs[3], &inputs[4], &inputs[5],
-                          &b.once, &b.threads, &given[0], &given[1], &given[2]))
+    if (!PyArg_ParseTuple(args, "sOOOOOOpiOOOO", &kernel, &inputs[0], &inputs[1], &inputs[2], &inputs[3], &inputs[4], &inputs[5],
+                          &b.once, &b.threads, &given[0], &given[1], &given[2], &stored))
         return NULL;
+    if (stored != Py_None) {
+        const struct postings *p = &index->postings;
+        if (!(b.rows_store = rows_of(stored))) return NULL;
+        int fit = b.rows_store->n_docs == p->n_docs && b.rows_store->n_terms == p->n_terms;
+        for (int64_t i = 0; i < b.rows_store->n_shards && fit; i++) fit = !b.rows_store->shards[i].code_bits == !p->code_bits;
+        if (!fit) return PyErr_Format(damaged, "rows of %lld documents and %lld terms are not those of the postings",
+                                      (long long)b.rows_store->n_docs, (long long)b.rows_store->n_terms);
+    }
     if (!(b.score = find_kernel(kernel).score)) return PyErr_Format(PyExc_ValueError, "this processor cannot run %s", kernel);
     if (!borrow_batch(inputs, views, &b)) {
         int64_t ends = borrow(given[DOC_OFFSETS], &places[DOC_OFFSETS], 8, 0, "doc_offsets"), n = -1, room = -1;
@@ -488,6 +498,9 @@ static int exec_module(PyObject *module) {
     PyObject *strings = damaged ? make_string_column_type(damaged) : NULL;
     failed |= !strings || PyModule_AddObjectRef(module, "StringColumn", strings);
     Py_XDECREF(strings);
+    PyObject *rows = damaged ? make_rows_type(damaged) : NULL;
+    failed |= !rows || PyModule_AddObjectRef(module, "Rows", rows);
+    Py_XDECREF(rows);
     return failed ? -1 : 0;
 }
 
