@@ -205,7 +205,7 @@ class Vectors(Engine):
 class Seismic(Vectors):
     """pyseismic-lsr; the way names query_cut and heap_factor."""
 
-    settings: tuple[tuple[int, float], ...] = ((5, 0.9), (10, 0.9), (10, 0.8), (15, 0.7), (20, 0.6))
+    settings: tuple[tuple[int, float], ...] = ((5, 0.9), (8, 0.9), (10, 1.0), (10, 0.9), (10, 0.8), (15, 0.7))
 
     def build(self) -> None:
         import numpy as np
