@@ -33,7 +33,7 @@ from tamis.kernels import DocumentRows, Queries, RowShard, search
 ENGINES = ("scipy", "lucene-impact", "pisa-impacts", "bmp", "seismic")
 APPROXIMATE = ((12, 100), (14, 100), (16, 100), (16, 200), (20, 100))
 """Our approximate settings: query_cut, candidates."""
-JUDGED = 100
+JUDGED = 200
 SECONDS = 2.0
 """About how long a peer is measured in a round."""
 
@@ -123,7 +123,7 @@ class Ours:
         run, rows = self._run, self._rows
 
         def one(cut: Queries, query: Queries) -> list[int]:
-            proposed = search(run.postings, cut, max(k, candidates))
+            proposed = search(run.postings, cut, max(k, candidates), rounding="units")
             docs: list[int] = rescored(run.postings, query, proposed, k, rows, 1)[0][0].tolist()
             return docs
 

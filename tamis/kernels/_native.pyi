@@ -29,7 +29,7 @@ class Index:
         tables: Array | None,
         groups: Array | None,
         mask: Array | None,
-        once: bool,
+        rounding: int,
         k: int,
         threads: int,
         nanoseconds: int,

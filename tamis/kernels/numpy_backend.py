@@ -7,7 +7,7 @@ the same float32 operations in the same order as the compiled kernel. It shares 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ from tamis.kernels.postings import (
 from tamis.kernels.queries import Queries
 
 _CHECKED_AT_ONCE = 1 << 22
+COUNT_LIMIT, UNIT_TERMS = 255, 64
+"""Of sums in units: the largest, and the most terms of a query that is summed so."""
 
 
 def search_batch(
@@ -35,7 +37,7 @@ def search_batch(
     mask: NDArray[np.uint8] | None,
     deadline: float | None,
     *,
-    once: bool = False,
+    rounding: Literal["each", "once", "units"] = "each",
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
     """Arguments and results as of `tamis.kernels.search`, unchecked. The deadline is looked at between queries."""
     docs, scores, partial = [np.empty(0, np.int64)], [np.empty(0, np.float32)], np.zeros(len(queries), np.bool_)
@@ -44,7 +46,7 @@ def search_batch(
             partial[i] = np.any(postings.frequencies(queries.terms[queries.offsets[i] : queries.offsets[i + 1]]))
             found, values = docs[0], scores[0]
         else:
-            found, values = _search_one(postings, queries, i, k, mask, once=once)
+            found, values = _search_one(postings, queries, i, k, mask, rounding)
         docs.append(found)
         scores.append(values)
     offsets = np.cumsum([len(part) for part in docs], dtype=np.int64)
@@ -63,7 +65,7 @@ def score_batch(
     scores = np.zeros(len(docs), np.float32)
     for i in range(len(queries)):
         span = slice(doc_offsets[i], doc_offsets[i + 1])
-        found, values = _search_one(postings, queries, i, postings.n_docs, None, once=once)
+        found, values = _search_one(postings, queries, i, postings.n_docs, None, "once" if once else "each")
         order = np.argsort(found)
         if len(found):
             places = np.minimum(np.searchsorted(found, docs[span], sorter=order), len(found) - 1)
@@ -72,7 +74,12 @@ def score_batch(
 
 
 def _search_one(
-    postings: Postings, queries: Queries, i: int, k: int, mask: NDArray[np.uint8] | None, *, once: bool
+    postings: Postings,
+    queries: Queries,
+    i: int,
+    k: int,
+    mask: NDArray[np.uint8] | None,
+    rounding: Literal["each", "once", "units"],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     places = range(queries.offsets[i], queries.offsets[i + 1])
     lists = {
@@ -80,6 +87,8 @@ def _search_one(
         for term in {int(queries.terms[p]) for p in places}
     }
     matching = np.unique(np.concatenate([np.empty(0, np.int64), *lists.values()]))
+    once = rounding == "once"
+    units = _unit_values(postings, queries, places) if rounding == "units" else None
     kind: type[np.floating[Any]] = np.float64 if once else np.float32
     sums: Array = np.zeros(len(matching), kind)
     seen, whole = np.zeros(len(matching), np.bool_), np.zeros(len(matching))
@@ -89,7 +98,7 @@ def _search_one(
             sums[:] = 0
         term = int(queries.terms[place])
         slots = np.searchsorted(matching, lists[term])
-        values = _contributions(postings, queries, place, term)
+        values = _contributions(postings, queries, place, term) if units is None else units[place - places[0]]
         sums[slots] = np.where(seen[slots], sums[slots] + values, values)
         seen[slots] = True
     if once:
@@ -99,6 +108,32 @@ def _search_one(
         matching, sums = matching[allowed], sums[allowed]
     best = np.lexsort((matching, -sums))[:k]
     return matching[best], sums[best]
+
+
+def _unit_values(postings: Postings, queries: Queries, places: range) -> list[NDArray[np.float32]] | None:
+    """What each term's postings count with ``rounding="units"``; None where the query does not suit."""
+    if len(places) > UNIT_TERMS or (queries.tables is None and queries.weights is None):
+        return None  # without weights and tables the sums are whole numbers as they are
+    tables, largest = [], []
+    for place in places:
+        run = slice(*postings.starts[queries.terms[place] : queries.terms[place] + 2])
+        length = 1 if postings.codes is None else int(postings.codes[run].max(initial=0)) + 1
+        weight = queries.weights[place] if queries.weights is not None else np.float32(1)
+        row = np.ones(1, np.float32)
+        if queries.tables is not None:
+            row = queries.tables[place if queries.rows is None else queries.rows[place]][:length]
+        tables.append(weight * row + np.float32(0))
+        largest.append(max(float(tables[-1].max()), 0.0))
+        if tables[-1].min() < 0:
+            return None
+    total = sum(largest)
+    scale = (COUNT_LIMIT - len(places)) / total if total > 0 else 0.0
+    found = []
+    for place, table in zip(places, tables, strict=True):
+        units = np.maximum(np.floor(table.astype(np.float64) * scale + 0.5), 1).astype(np.float32)
+        run = slice(*postings.starts[queries.terms[place] : queries.terms[place] + 2])
+        found.append(np.full(run.stop - run.start, units[0]) if postings.codes is None else units[postings.codes[run]])
+    return found
 
 
 def _contributions(postings: Postings, queries: Queries, place: int, term: int) -> NDArray[np.float32]:

@@ -16,6 +16,9 @@ from tamis.kernels.postings import Postings, damage
 from tamis.kernels.queries import Queries
 from tamis.kernels.rows import DocumentRows
 
+Rounding = Literal["each", "once", "units"]
+_ROUNDINGS: dict[Rounding, int] = {"each": 0, "once": 1, "units": 2}
+
 
 @dataclass(frozen=True, eq=False)
 class Hits:
@@ -64,9 +67,9 @@ def search(
     mask: NDArray[np.uint8] | None = None,
     threads: int = 1,
     deadline: float | None = None,
-    rounding: Literal["each", "once"] = "each",
+    rounding: Rounding = "each",
 ) -> Hits:
-    """Return the k best documents of each query: exactly those of an exhaustive evaluation, ties included.
+    """Return the k best documents of each query: exactly those of an exhaustive evaluation of such sums, ties included.
 
     A document is returned only if it holds a term of the query; its score may be zero or less. The bytes of the result are the
     same for every number of threads and every kernel.
@@ -81,14 +84,17 @@ def search(
             documents that it saw, marked as partial. None: no limit.
         rounding: how a document's contributions are summed: ``each`` addition in float32, in the order of the query; or in
             float64, rounded to float32 ``once``, as Lucene does (once a group, and then the groups, where the queries have
-            groups).
+            groups). ``units`` proposes candidates in half the time: contributions are whole numbers, of which the largest sum
+            that there can be has about 255, and at least 1, and so are the scores. (Queries of more than 64 terms, or with
+            contributions below zero, are summed as ``each``.)
 
     Raises:
         UsageError: an argument is out of range or does not fit the postings.
         CorruptIndexError: the postings break their layout.
     """
-    once = rounding == "once"
-    if queries.groups is not None and not once:
+    if rounding not in _ROUNDINGS:
+        raise UsageError(f"rounding {rounding!r}: {', '.join(_ROUNDINGS)} are known")
+    if queries.groups is not None and rounding != "once":
         raise UsageError('groups of terms are summed apart only with rounding="once"')
     _check_types(postings, queries, mask)
     if kernel_name() == "numpy":
@@ -96,7 +102,7 @@ def search(
 
         _check(postings, queries, k, mask, threads)
         postings.validate()
-        return Hits(*search_batch(postings, queries, k, mask, deadline, once=once))
+        return Hits(*search_batch(postings, queries, k, mask, deadline, rounding=rounding))
     index, extension = postings.native, native()
     if index is None or extension is None:
         raise AssertionError("a compiled kernel is in use but not present")
@@ -104,7 +110,7 @@ def search(
     q = queries
     columns = (q.offsets, q.terms, q.weights, q.rows, q.tables, q.groups, mask)
     try:
-        found = index.search(kernel_name(), *columns, once, min(k, 1 << 62), threads, left)
+        found = index.search(kernel_name(), *columns, _ROUNDINGS[rounding], min(k, 1 << 62), threads, left)
     except extension.DamagedError as error:
         raise damage(error) from error
     except (ValueError, OverflowError):  # the kernel checks all that it relies on, and says little

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -30,14 +30,21 @@ KS = st.sampled_from([1, 2, 3, 10, 64, 1000, 10**6])
 
 
 def run(
-    kernel: str, postings: Postings, queries: Queries, k: int, mask: Any = None, threads: int = 1, *, once: bool = False
+    kernel: str,
+    postings: Postings,
+    queries: Queries,
+    k: int,
+    mask: Any = None,
+    threads: int = 1,
+    *,
+    rounding: Literal["each", "once", "units"] = "each",
 ) -> Hits:
     """Search with a given kernel, whatever this process chose."""
     if kernel == "numpy":
-        return Hits(*search_batch(postings, queries, k, mask, None, once=once))
+        return Hits(*search_batch(postings, queries, k, mask, None, rounding=rounding))
     assert postings.native is not None
     columns = (queries.offsets, queries.terms, queries.weights, queries.rows, queries.tables, queries.groups, mask)
-    parts = postings.native.search(kernel, *columns, once, k, threads, -1)
+    parts = postings.native.search(kernel, *columns, ("each", "once", "units").index(rounding), k, threads, -1)
     return Hits(
         *(
             np.frombuffer(part, kind)
@@ -109,20 +116,26 @@ def test_float32_sums_follow_the_order_of_the_query() -> None:
 def test_same_as_the_oracle(
     collections_of: Any, data: Any, k: int, threads: int, share: float | None, kernel: str
 ) -> None:
+    rounding = data.draw(st.sampled_from(["each", "units"]))
     collection = data.draw(collections_of(st.sampled_from([0, 1, 2, 255, 256, 257, 5000])))
     postings, queries = collection.postings, collection.queries
     mask = None if share is None else random_mask(k, postings.n_docs, share)
-    assert_same(run(kernel, postings, queries, k, mask, threads), run("numpy", postings, queries, k, mask))
+    wanted = run("numpy", postings, queries, k, mask, rounding=rounding)
+    assert_same(run(kernel, postings, queries, k, mask, threads, rounding=rounding), wanted)
 
 
 @needs_compiler
 @pytest.mark.parametrize("kernel", COMPILED)
 @pytest.mark.parametrize("k", [1, 10, 300, 3000, 10**6])
 @pytest.mark.parametrize("share", [None, 0.5, 0.01])
-def test_long_lists(dense_collection: Any, kernel: str, k: int, share: float | None) -> None:
+@pytest.mark.parametrize("rounding", ["each", "units"])
+def test_long_lists(
+    dense_collection: Any, kernel: str, k: int, share: float | None, rounding: Literal["each", "units"]
+) -> None:
     postings, queries = dense_collection.postings, dense_collection.queries
     mask = None if share is None else random_mask(k, postings.n_docs, share)
-    assert_same(run(kernel, postings, queries, k, mask, threads=2), run("numpy", postings, queries, k, mask))
+    found = run(kernel, postings, queries, k, mask, threads=2, rounding=rounding)
+    assert_same(found, run("numpy", postings, queries, k, mask, rounding=rounding))
 
 
 @needs_compiler
@@ -166,8 +179,12 @@ def expanded_collection() -> tuple[Postings, list[tuple[np.ndarray[Any, Any], np
 
 
 @needs_compiler
-@pytest.mark.parametrize(("share", "once"), [(None, False), (0.3, False), (None, True)])
-def test_many_weak_lists(expanded_collection: Any, share: float | None, once: bool) -> None:
+@pytest.mark.parametrize(
+    ("share", "rounding"), [(None, "each"), (0.3, "each"), (None, "once"), (None, "units"), (0.3, "units")]
+)
+def test_many_weak_lists(
+    expanded_collection: Any, share: float | None, rounding: Literal["each", "once", "units"]
+) -> None:
     """Where most postings are only looked up, and thresholds grow until bounds are scaled again."""
     postings, queries = expanded_collection
     mask = None if share is None else random_mask(3, postings.n_docs, share)
@@ -176,9 +193,9 @@ def test_many_weak_lists(expanded_collection: Any, share: float | None, once: bo
     for table in (values, falling, values * np.float32(1e-30), values * np.float32(1e30)):
         batch = Queries.of([(terms, np.outer(weights, table).astype(np.float32)) for terms, weights in queries])
         for k in (1, 10, 200):
-            wanted = run("numpy", postings, batch, k, mask, once=once)
+            wanted = run("numpy", postings, batch, k, mask, rounding=rounding)
             for kernel in COMPILED:
-                assert_same(run(kernel, postings, batch, k, mask, once=once), wanted)
+                assert_same(run(kernel, postings, batch, k, mask, rounding=rounding), wanted)
 
 
 @needs_compiler
@@ -399,6 +416,47 @@ def test_the_extension_refuses_arrays_that_do_not_fit() -> None:
             index.search("baseline", *columns.values(), None, False, 1, 1, -1)
 
 
+# -- sums in units -----------------------------------------------------------------------------------------------------
+
+
+def test_units_by_hand() -> None:
+    """Two terms of at most 8 and 2: 253 units for 10, so 202 and 51, and for a hundredth of that no less than 1."""
+    postings = build_postings(
+        np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 1, 2]), np.array([1, 0, 2, 1, 0]), n_docs=3, n_terms=2, n_codes=3
+    )
+    queries = Queries(np.array([0, 2]), np.array([0, 1]), None, np.array([[0.001, 4, 8], [1, 2, 999]], np.float32))
+    hits = search(postings, queries, 3, rounding="units")
+    assert hits[0][0].tolist() == [2, 0, 1]
+    assert hits[0][1].tolist() == [202 + 25, 101, 1 + 51]
+    with pytest.raises(UsageError, match="rounding 'down': each, once, units are known"):
+        search(postings, queries, 3, rounding="down")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n_terms", [64, 65, 300])
+def test_units_of_many_terms(make_collection: Any, n_terms: int) -> None:
+    """Of more than 64 terms 8 bits would tell too little: these are summed exactly."""
+    made = make_collection(
+        3, n_docs=5000, frequencies=[200] * n_terms, n_codes=7, n_queries=1, n_terms=2, signed=False, exponent=1.0
+    )
+    rng = np.random.default_rng(n_terms)
+    queries = Queries.of([(np.arange(n_terms), rng.random((n_terms, 7)))])
+    hits = search(made.postings, queries, 50, rounding="units")
+    whole = bool((hits.scores == np.rint(hits.scores)).all())
+    assert whole == (n_terms <= 64)
+    if not whole:
+        assert_same(hits, search(made.postings, queries, 50))
+
+
+def test_units_propose_what_is_best(expanded_collection: Any) -> None:
+    postings, queries = expanded_collection
+    table = np.arange(256, dtype=np.float32)
+    batch = Queries.of([(terms, np.outer(weights, table).astype(np.float32)) for terms, weights in queries])
+    best, proposed = search(postings, batch, 10), search(postings, batch, 100, rounding="units")
+    shares = [np.isin(best[i][0], proposed[i][0]).mean() for i in range(len(queries)) if len(queries[i][0]) <= 64]
+    assert len(shares) >= 3
+    assert min(shares) == 1
+
+
 # -- sums rounded once -------------------------------------------------------------------------------------------------
 
 # Float32 additions of these in different orders give different sums, and many documents tie.
@@ -443,8 +501,8 @@ def test_rounding_once_as_the_oracle(
     postings = collection.postings
     queries = tricky_queries(collection.queries, k, n_codes=postings.n_codes, signed=signed, grouped=grouped)
     mask = None if share is None else random_mask(k, postings.n_docs, share)
-    wanted = run("numpy", postings, queries, k, mask, once=True)
-    assert_same(run(kernel, postings, queries, k, mask, threads, once=True), wanted)
+    wanted = run("numpy", postings, queries, k, mask, rounding="once")
+    assert_same(run(kernel, postings, queries, k, mask, threads, rounding="once"), wanted)
 
 
 @needs_compiler
@@ -458,7 +516,10 @@ def test_rounding_once_on_long_lists(dense_collection: Any, kernel: str, k: int,
         queries = tricky_queries(queries, 3, n_codes=300, signed=False, grouped=True)
     elif values == "one":
         queries = Queries(queries.offsets, queries.terms, None, np.full((3, 300), 0.1, np.float32), queries.rows)
-    assert_same(run(kernel, postings, queries, k, threads=2, once=True), run("numpy", postings, queries, k, once=True))
+    assert_same(
+        run(kernel, postings, queries, k, threads=2, rounding="once"),
+        run("numpy", postings, queries, k, rounding="once"),
+    )
 
 
 def test_rounding_once_by_hand() -> None:

@@ -154,7 +154,7 @@ class SparsePart:
         if how.candidates is None:
             return search(run.postings, prepared, k, **kernel)
         proposing = prepared if how.cut is None else self._queries(run, Pruning(how.cut)(queries))
-        proposed = search(run.postings, proposing, max(k, how.candidates), **kernel)
+        proposed = search(run.postings, proposing, max(k, how.candidates), rounding="units", **kernel)
         return rescored(run.postings, prepared, proposed, k, self._rows_of(run), self.threads)
 
     def scores_of(self, queries: SparseVectors, positions: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:

@@ -117,6 +117,7 @@ static void *run_worker(void *argument) {
                               .rows = b->rows ? b->rows + first : NULL,
                               .groups = b->groups ? b->groups + first : NULL,
                               .once = b->once,
+                              .units = b->units,
                               .tables = b->tables,
                               .k = b->k,
                               .mask = b->mask,

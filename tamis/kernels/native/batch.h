@@ -18,7 +18,7 @@ struct batch {
     int64_t k;
     const uint8_t *mask;
     int64_t deadline;
-    int count_only, once, threads;
+    int count_only, once, units, threads;
     struct matches *results; /* [n_queries], filled; NULL where given documents are scored: */
     score_function *score;
     const int64_t *doc_offsets; /* [n_queries + 1]: each query's documents */

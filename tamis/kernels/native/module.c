@@ -252,8 +252,9 @@ static int run_batch(Index *index, struct batch *b) {
     return failed ? -1 : 0;
 }
 
-PyDoc_STRVAR(search_doc, "search(kernel, offsets, terms, weights, rows, tables, groups, mask, once, k, threads, nanoseconds)\n\n"
-                         "Top-k of every query, as the bytes of (offsets, docs, scores, partial). nanoseconds is the time left, or -1.");
+PyDoc_STRVAR(search_doc, "search(kernel, offsets, terms, weights, rows, tables, groups, mask, rounding, k, threads, nanoseconds)\n\n"
+                         "Top-k of every query, as the bytes of (offsets, docs, scores, partial). rounding: 0 each addition, 1 once, 2 units;\n"
+                         "nanoseconds: the time left, or -1.");
 
 static PyObject *index_search(PyObject *self, PyObject *args) {
     Index *index = (Index *)self;
@@ -261,11 +262,13 @@ static PyObject *index_search(PyObject *self, PyObject *args) {
     Py_buffer views[N_INPUTS] = {{0}};
     struct batch b = {.postings = &index->postings};
     long long k, nanoseconds;
+    int rounding;
     const char *kernel;
-    if (!PyArg_ParseTuple(args, "sOOOOOOOpLiL", &kernel, &inputs[0], &inputs[1], &inputs[2], &inputs[3], &inputs[4], &inputs[5],
-                          &inputs[6], &b.once, &k, &b.threads, &nanoseconds))
+    if (!PyArg_ParseTuple(args, "sOOOOOOOiLiL", &kernel, &inputs[0], &inputs[1], &inputs[2], &inputs[3], &inputs[4], &inputs[5],
+                          &inputs[6], &rounding, &k, &b.threads, &nanoseconds))
         return NULL;
     b.k = k;
+    b.once = rounding == 1, b.units = rounding == 2;
     b.deadline = nanoseconds < 0 ? INT64_MAX : monotonic_nanoseconds() + nanoseconds;
     if (!(b.search = find_kernel(kernel).search)) return PyErr_Format(PyExc_ValueError, "this processor cannot run %s", kernel);
     if (!borrow_batch(inputs, views, &b)) {

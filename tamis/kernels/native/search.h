@@ -19,6 +19,7 @@ struct query {
     int64_t deadline;      /* monotonic nanoseconds; INT64_MAX: none */
     int64_t first_window, last_window; /* at most 2^16 of them */
     int count_only;        /* score = number of query terms in the document */
+    int units;             /* sum contributions that are rounded to whole units, in 8 bits, where the query suits */
     int once;              /* sum in double and round once (once a group, and then once over the groups) */
 };
 

@@ -23,12 +23,15 @@
 
 enum {
     SPARSE_POSTINGS = 4096,   /* a window with fewer is harvested through its postings, not by a scan */
+    COUNT_LIMIT = 255,        /* the largest count in 8 bits */
+    UNIT_TERMS = 64,          /* most query terms whose contributions are told apart in 8 bits */
     BOUND_TERMS = 256,        /* most query terms for which 8 bits bound well enough */
     BOUND_POSTINGS = 16384,   /* fewest postings of a query that repay the preparation */
     THRESHOLD_UNITS = 128,    /* what a document needs when bounds are scaled; they are scaled again when it needs twice that */
     SPLIT_POSTINGS = 4096,    /* fewest remaining postings in a window worth counting survivors for */
     PROBE_COST = 16,          /* looking up one posting of a document that is scored, in added postings */
     LOOKUP_COST = 512,        /* completing the bound of a survivor in all the lists left, in added postings */
+    GROUP = 4,                /* postings whose accumulators are read together */
     AHEAD = 8,                /* how many lookups before its turn the memory of one is fetched */
     REACH = 64,               /* how many postings around the guess of a lookup are compared at once: counts_from() */
     FETCHED = 4096,           /* most documents whose lookups are asked for a term ahead */
@@ -55,6 +58,8 @@ struct state {
     float *tables;                               /* [terms, values] */
     int64_t values;                              /* length of one table: codes, or 1 without codes */
     int32_t *lengths;                            /* a term's values: up to its largest code */
+    const uint8_t *units;                        /* [terms, values], where whole units are counted and not terms, or NULL */
+    int32_t *most;                               /* a term's largest number of units */
 };
 
 /* The upper bounds of a query, in units of 1 / scale. */
@@ -191,23 +196,40 @@ static int weigh_tables(struct state *s) {
     return 0;
 }
 
-static inline int64_t code_of(const struct postings *p, int64_t posting) {
-    if (p->code_bits == 8) return ((const uint8_t *)p->codes)[posting];
-    if (p->code_bits == 16) return ((const uint16_t *)p->codes)[posting];
+static inline int64_t code_at(const void *codes, int32_t bits, int64_t posting) {
+    if (bits == 8) return ((const uint8_t *)codes)[posting];
+    if (bits == 16) return ((const uint16_t *)codes)[posting];
     return 0;
 }
 
-static void add_sums(const struct postings *p, const struct run *run, const float *restrict table, float *restrict sums) {
-    const uint16_t *offsets = p->offsets + run->first;
-    if (p->code_bits == 8) {
-        const uint8_t *codes = (const uint8_t *)p->codes + run->first;
-        for (int64_t i = 0; i < run->count; i++) sums[offsets[i]] += table[codes[i]];
-    } else if (p->code_bits == 16) {
-        const uint16_t *codes = (const uint16_t *)p->codes + run->first;
-        for (int64_t i = 0; i < run->count; i++) sums[offsets[i]] += table[codes[i]];
-    } else {
-        for (int64_t i = 0; i < run->count; i++) sums[offsets[i]] += table[0];
+static inline int64_t code_of(const struct postings *p, int64_t posting) { return code_at(p->codes, p->code_bits, posting); }
+
+/* A loop over a run, compiled for each width of codes. The documents of a run differ, so that GROUP accumulators can be read before
+   the first is written: a processor that guesses that a read depends on the write before it, and it does guess so, waits less. */
+#define FOR_EACH_WIDTH(function, p, ...)                     \
+    switch ((p)->code_bits) {                                \
+    case 8: function(p, 8, __VA_ARGS__); break;              \
+    case 16: function(p, 16, __VA_ARGS__); break;            \
+    default: function(p, 0, __VA_ARGS__);                    \
     }
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE void add_sums_of(const struct postings *p, const int32_t bits, const struct run *run, const float *restrict table,
+                               float *restrict sums) {
+    const uint16_t *offsets = p->offsets + run->first;
+    const char *codes = (const char *)p->codes + run->first * (bits / 8); /* read once: a stored byte could be anything's */
+    const int64_t count = run->count;
+    int64_t i = 0;
+    for (; i + GROUP <= count; i += GROUP) {
+        float before[GROUP];
+        for (int j = 0; j < GROUP; j++) before[j] = sums[offsets[i + j]];
+        for (int j = 0; j < GROUP; j++) sums[offsets[i + j]] = before[j] + table[code_at(codes, bits, i + j)];
+    }
+    for (; i < count; i++) sums[offsets[i]] += table[code_at(codes, bits, i)];
+}
+
+static void add_sums(const struct postings *p, const struct run *run, const float *table, float *sums) {
+    FOR_EACH_WIDTH(add_sums_of, p, run, table, sums)
 }
 
 /* Many documents: one scan that collects and cleans. */
@@ -314,19 +336,25 @@ static inline void raise_bound(uint8_t *bound, uint8_t value) {
     *bound = (uint8_t)(sum < 255 ? sum : 255);
 }
 
-static void add_bounds(const struct postings *p, const struct run *run, const uint8_t *restrict table,
-                       uint8_t *restrict bounds) {
+ALWAYS_INLINE void add_bounds_of(const struct postings *p, const int32_t bits, const struct run *run,
+                                 const uint8_t *restrict table, uint8_t *restrict bounds) {
     const uint16_t *offsets = p->offsets + run->first;
-    if (p->code_bits == 8) {
-        const uint8_t *codes = (const uint8_t *)p->codes + run->first;
-        for (int64_t i = 0; i < run->count; i++) raise_bound(&bounds[offsets[i]], table[codes[i]]);
-    } else if (p->code_bits == 16) {
-        const uint16_t *codes = (const uint16_t *)p->codes + run->first;
-        for (int64_t i = 0; i < run->count; i++) raise_bound(&bounds[offsets[i]], table[codes[i]]);
-    } else {
-        const uint8_t value = table[0];
-        for (int64_t i = 0; i < run->count; i++) raise_bound(&bounds[offsets[i]], value);
+    const char *codes = (const char *)p->codes + run->first * (bits / 8); /* read once: a stored byte could be anything's */
+    const int64_t count = run->count;
+    int64_t i = 0;
+    for (; i + GROUP <= count; i += GROUP) {
+        uint8_t raised[GROUP];
+        for (int j = 0; j < GROUP; j++) raised[j] = bounds[offsets[i + j]];
+        for (int j = 0; j < GROUP; j++) {
+            raise_bound(&raised[j], table[code_at(codes, bits, i + j)]);
+            bounds[offsets[i + j]] = raised[j];
+        }
     }
+    for (; i < count; i++) raise_bound(&bounds[offsets[i]], table[code_at(codes, bits, i)]);
+}
+
+static void add_bounds(const struct postings *p, const struct run *run, const uint8_t *table, uint8_t *bounds) {
+    FOR_EACH_WIDTH(add_bounds_of, p, run, table, bounds)
 }
 
 /* About how many documents of the window have at least so many units: a quarter of them are looked at. */
@@ -420,6 +448,52 @@ static int64_t filter_window(const struct state *s, const struct bounds *b, int6
 
 /* ---- counts -------------------------------------------------------------------------------------------------------- */
 
+/* Contributions in whole units, of which the largest sum that there can be has COUNT_LIMIT, and at least 1: what a posting adds
+   to a counter. 1 prepared, 0 the query does not suit, -1 no memory. */
+static int weigh_units(struct state *s) {
+    int64_t n = s->query->n_terms;
+    if (n > UNIT_TERMS) return 0;
+    if (weigh_tables(s)) return -1;
+    double total = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float *table = s->tables + i * s->values;
+        float largest = 0;
+        for (int64_t code = 0; code < s->lengths[i]; code++) {
+            if (table[code] < 0) return 0;
+            largest = table[code] > largest ? table[code] : largest;
+        }
+        total += largest;
+    }
+    uint8_t *units = grow(&s->work->small_tables, n * s->values);
+    if (!units) return -1;
+    double scale = total > 0 ? (double)(COUNT_LIMIT - n) / total : 0; /* rounding adds less than 1 a term */
+    s->most = s->lengths + n;
+    for (int64_t i = 0; i < n; i++) {
+        const float *table = s->tables + i * s->values;
+        uint8_t *own = units + i * s->values, most = 0;
+        for (int64_t code = 0; code < s->lengths[i]; code++) {
+            int32_t value = (int32_t)(table[code] * scale + 0.5);
+            own[code] = value > 1 ? (uint8_t)value : 1;
+            most = own[code] > most ? own[code] : most;
+        }
+        s->most[i] = most;
+    }
+    s->units = units;
+    return 1;
+}
+
+ALWAYS_INLINE void add_units_of(const struct postings *p, const int32_t bits, const struct run *run,
+                                const uint8_t *restrict table, uint8_t *restrict counts) {
+    const uint16_t *offsets = p->offsets + run->first;
+    const char *codes = (const char *)p->codes + run->first * (bits / 8); /* read once: a stored byte could be anything's */
+    const int64_t count = run->count;
+    for (int64_t i = 0; i < count; i++) counts[offsets[i]] += table[code_at(codes, bits, i)];
+}
+
+static void add_units(const struct postings *p, const struct run *run, const uint8_t *table, uint8_t *counts) {
+    FOR_EACH_WIDTH(add_units_of, p, run, table, counts)
+}
+
 /* Documents arrive in order, so among equal counts the first come stay. Never more than the threshold is needed to know:
    k documents with at least `threshold` terms are held. */
 struct count_topk {
@@ -448,11 +522,18 @@ static inline void counts_push(struct count_topk *t, int64_t count, uint32_t doc
 }
 
 static void count_window(const struct state *s, struct count_topk *top) {
-    const int narrow = s->query->n_terms <= 255;
+    const int narrow = s->query->n_terms <= COUNT_LIMIT;
     uint8_t *bytes = s->work->bounds;
     uint16_t *words = s->work->counts;
-    if (top->threshold >= s->n_runs) return; /* no document here can hold more of the terms */
+    int64_t most = s->n_runs;
+    if (s->units)
+        for (int64_t r = most = 0; r < s->n_runs; r++) most += s->most[s->runs[r].term];
+    if (top->threshold >= most) return; /* no document here can have more */
     for (int64_t r = 0; r < s->n_runs; r++) {
+        if (s->units) {
+            add_units(s->postings, &s->runs[r], s->units + s->runs[r].term * s->values, bytes);
+            continue;
+        }
         const uint16_t *offsets = s->postings->offsets + s->runs[r].first;
         if (narrow) for (int64_t i = 0; i < s->runs[r].count; i++) bytes[offsets[i]]++;
         else for (int64_t i = 0; i < s->runs[r].count; i++) words[offsets[i]]++;
@@ -585,10 +666,10 @@ static int allocate_matches(struct matches *out, int64_t n) {
 }
 
 static int search_counts(struct state *s, int64_t k, struct matches *out) {
-    int64_t n = s->query->n_terms, first = s->query->first_window << WINDOW_BITS;
+    int64_t n = s->units ? COUNT_LIMIT : s->query->n_terms, first = s->query->first_window << WINDOW_BITS;
     struct count_topk top = {.k = k, .capacity = 2 * k + 1024};
     top.keys = grow(&s->work->keys, top.capacity * (int64_t)sizeof *top.keys);
-    top.histogram = grow(&s->work->tables, (n + 2) * (int64_t)sizeof *top.histogram);
+    top.histogram = grow(&s->work->exact, (n + 2) * (int64_t)sizeof *top.histogram);
     if (!top.keys || !top.histogram) return -1;
     memset(top.histogram, 0, (size_t)(n + 2) * sizeof *top.histogram);
     while (next_window(s)) {
@@ -698,7 +779,9 @@ int SEARCH(const struct postings *postings, const struct query *query, struct wo
         matching += s.cursors[i].end - s.cursors[i].first; /* no more documents than postings can match */
     if (matching < k) k = matching;
     if (!k) return allocate_matches(out, 0);
-    return query->count_only ? search_counts(&s, k, out) : search_sums(&s, k, matching, out);
+    int counted = query->count_only ? 1 : query->units ? weigh_units(&s) : 0;
+    if (counted < 0) return -1;
+    return counted ? search_counts(&s, k, out) : search_sums(&s, k, matching, out);
 }
 
 int SCORE(const struct postings *postings, const struct query *query, struct workspace *work, const int64_t *docs, int64_t n,
