@@ -149,9 +149,14 @@ def test_queries_as_weighted_terms(index: tamis.Index, files: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["whole", "real"])
-def test_candidates_get_their_exact_scores(index: tamis.Index, files: Path, name: str) -> None:
+def test_candidates_get_their_exact_scores(
+    index: tamis.Index, files: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address = f"impacts:{files}/{name}.jsonl"
     exact = index.rank(QUERIES, 10, pipeline=address)
+    few = index.rank({"1": QUERIES["1"]}, 5, pipeline=f"{address}?approximate=true&query_cut=1&candidates=5")
+    assert few.scores.tolist() == exact.scores[:5].tolist()  # a small run is searched exactly
+    monkeypatch.setattr("tamis.indexer.sparse.part.PROPOSED_FROM", 0)
     near = index.rank(QUERIES, 10, pipeline=f"{address}?approximate=true&candidates=120")
     assert near.rows.tolist() == exact.rows.tolist()
     assert near.scores.tolist() == exact.scores.tolist()

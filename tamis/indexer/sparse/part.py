@@ -26,6 +26,9 @@ from tamis.indexer.sparse.storage import CODES, SparseRows, open_rows
 from tamis.kernels import DocumentRows, Hits, Postings, Queries, RowShard, score, search
 from tamis.kernels.searching import merge_hits
 
+PROPOSED_FROM = 1 << 14
+"""Rows of a run from which on proposing candidates is quicker than an exact search."""
+
 
 @dataclass(frozen=True, slots=True)
 class SearchHow:
@@ -33,7 +36,7 @@ class SearchHow:
 
     Attributes:
         candidates: of an approximate search: how many documents are proposed a query, and then scored exactly; None searches
-            exactly.
+            exactly. Small runs are searched exactly whatever it is.
         cut: how many weights of a query propose them, the largest; None: all.
         deadline: a time of `time.monotonic`; see `tamis.kernels.search`.
     """
@@ -151,7 +154,7 @@ class SparsePart:
     ) -> Hits:
         prepared = self._queries(run, queries)
         kernel: dict[str, Any] = {"mask": mask, "threads": self.threads, "deadline": how.deadline}
-        if how.candidates is None:
+        if how.candidates is None or run.entry.docs < PROPOSED_FROM:
             return search(run.postings, prepared, k, **kernel)
         proposing = prepared if how.cut is None else self._queries(run, Pruning(how.cut)(queries))
         proposed = search(run.postings, proposing, max(k, how.candidates), rounding="units", **kernel)
