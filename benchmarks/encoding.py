@@ -1,6 +1,7 @@
 """Encoding with MiniLM against `SentenceTransformer.encode` at its defaults: same texts, one run, in turns.
 
     python -m benchmarks.encoding CORPUS [--texts 256] [--rounds 3]
+    python -m benchmarks.encoding CORPUS --encoder tct-colbert:FOLDER    # backends of another encoder, against its own torch
 
 CORPUS is anything that `tamis index` reads. Texts are taken evenly over it. Both sides use all processors. Backends that cannot
 run here are left out.
@@ -23,7 +24,7 @@ from tamis.encoders.registry import open_encoder
 from tamis.encoders.runners import PRECISIONS
 from tamis.errors import PrerequisiteError
 
-PEER = "SentenceTransformer.encode"
+PEER, OURS = "SentenceTransformer.encode", "dense:minilm"
 
 
 def sample(name: str, count: int) -> list[Passage]:
@@ -40,15 +41,15 @@ def rate(encode: Callable[[], Any], count: int) -> float:
     return count / (time.perf_counter() - begun)
 
 
-def encoders() -> dict[str, Any]:
-    """Ours, by what runs them."""
+def encoders(address: str) -> dict[str, Any]:
+    """Ours, by what runs them; torch in float32 first."""
     found = {
-        f"tamis, {dtype}": open_encoder(f"dense:minilm?dtype={dtype}&device=cpu") for dtype in ("float32", "bfloat16")
+        f"tamis, {dtype}": open_encoder(f"{address}?dtype={dtype}&device=cpu") for dtype in ("float32", "bfloat16")
     }
     for backend in ("onnx", "openvino"):
         for dtype in PRECISIONS[backend]:
             try:
-                found[f"tamis, {dtype}, {backend}"] = open_encoder(f"dense:minilm?dtype={dtype}&backend={backend}")
+                found[f"tamis, {dtype}, {backend}"] = open_encoder(f"{address}?dtype={dtype}&backend={backend}")
             except PrerequisiteError as error:
                 print(f"left out: {error}")
     return found
@@ -58,26 +59,30 @@ def main() -> None:
     made = parser("Encoding against sentence-transformers.", rounds=3)
     made.add_argument("corpus")
     made.add_argument("--texts", type=int, default=256)
+    made.add_argument("--encoder", default=OURS, help="address without options")
     given = made.parse_args()
-    from sentence_transformers import SentenceTransformer
-
     passages = sample(given.corpus, given.texts)
-    texts = [passage.joined for passage in passages]
-    peer = SentenceTransformer(str(find_checkpoint("minilm")), device="cpu")
-    ours = encoders()
-    want = peer.encode(texts)
-    rates: dict[str, list[float]] = {PEER: [], **{name: [] for name in ours}}
+    ours = encoders(given.encoder)
+    ways: dict[str, Callable[[], Any]] = {
+        name: (lambda encoder=encoder: encoder.encode_passages(passages).vectors) for name, encoder in ours.items()
+    }
+    if given.encoder == OURS:
+        from sentence_transformers import SentenceTransformer
+
+        peer, texts = SentenceTransformer(str(find_checkpoint("minilm")), device="cpu"), [p.joined for p in passages]
+        ways = {PEER: lambda: peer.encode(texts), **ways}
+    base = next(iter(ways))
+    want = ways[base]()
+    rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(given.rounds):
-        rates[PEER].append(rate(lambda: peer.encode(texts), len(texts)))
-        for name, encoder in ours.items():
-            rates[name].append(rate(lambda e=encoder: e.encode_passages(passages), len(texts)))
+        for name, encode in ways.items():
+            rates[name].append(rate(encode, len(passages)))
     rows = []
     for name, found in rates.items():
-        ratio = median([a / b for a, b in zip(found, rates[PEER], strict=True)])
-        own = ours[name].encode_passages(passages).vectors if name in ours else want
-        rows.append([name, median(found), ratio, f"{np.abs(own - want).max():.1e}"])
+        ratio = median([a / b for a, b in zip(found, rates[base], strict=True)])
+        rows.append([name, median(found), ratio, f"{np.abs(ways[name]() - want).max():.1e}"])
     table = markdown(["", "texts/s", "ratio", "largest difference"], rows)
-    report(f"{len(texts)} texts of {given.corpus}\n\n{table}\n\n{machine()}", {"rows": rows}, given.json)
+    report(f"{len(passages)} texts of {given.corpus}\n\n{table}\n\n{machine()}", {"rows": rows}, given.json)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ from tamis.encoders.batching import Inputs, Numerics, require_finite, run_batche
 from tamis.encoders.checkpoints import find_checkpoint, read_json
 from tamis.encoders.colbert_formats import Checkpoint, read_checkpoint
 from tamis.encoders.options import ColbertOptions
+from tamis.encoders.states import TokenStates, exported_as, numerics_of, open_states
 from tamis.encoders.text import Tokenizer
-from tamis.encoders.transformer import make_identity
+from tamis.encoders.transformer import make_identity, ready
 from tamis.errors import ModelError
 from tamis.families import Address
 
@@ -50,6 +51,7 @@ class Colbert(nn.Module):
         self.transformer, self.head = checkpoint.transformer, checkpoint.head
         self._recipe = recipe = checkpoint.recipe
         self.tokens = 0
+        self._graph: TokenStates | None = None
         self._tokenizer = Tokenizer(checkpoint.home)
         _keep_whole(self._tokenizer, recipe.markers)
         if recipe.lower:
@@ -68,9 +70,30 @@ class Colbert(nn.Module):
             mask: int64, 1 where a token may be attended to; None: everywhere.
             types: not used: all tokens are of type 0.
         """
-        states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+        return self._finish(self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state)
+
+    def _finish(self, states: torch.Tensor) -> torch.Tensor:
         vectors: torch.Tensor = self.head(states).float()
         return vectors
+
+    def export(self, backend: str) -> None:
+        """Let an exported graph give the token states from now on; see `tamis.encoders.transformer.DenseTransformer.export`."""
+
+        def open_graph() -> None:
+            self._graph = open_states(self, self.transformer, backend)
+
+        exported_as(self, open_graph)
+
+    def _compute(self, ids: torch.Tensor, mask: torch.Tensor | None, types: torch.Tensor | None) -> torch.Tensor:
+        if self._graph is not None:
+            return self._finish(self._graph(ids, mask, types))
+        vectors: torch.Tensor = self(ids, mask, types)
+        return vectors
+
+    @property
+    def pad(self) -> int:
+        """Id of the padding token."""
+        return self._tokenizer.pad
 
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
         """Return title and text behind the document's marker, with the tokenizer's special tokens."""
@@ -118,7 +141,7 @@ class Colbert(nn.Module):
                 own = kept[place]
                 vectors[starts[place] : starts[place + 1]] = values[row, : len(own)][own]
 
-        run_batches(self, inputs, take, pad=self._tokenizer.pad, numerics=self.numerics, tick=tick)
+        run_batches(self._compute, inputs, take, pad=self.pad, numerics=self.numerics, tick=tick)
         self.tokens += inputs.tokens
         require_finite(self.identity.address, vectors)
         return TokenVectors(vectors, lengths, inputs.truncated)
@@ -131,11 +154,11 @@ def load(address: Address, options: ColbertOptions) -> Colbert:
         MissingResourceError: there is none.
         ModelError: it cannot be used, or lacks weights.
     """
+    numerics = numerics_of(address, options)
     folder = find_checkpoint(address.id, address.revision)
-    numerics = Numerics.of(options.device, options.dtype)
     checkpoint = read_checkpoint(folder, options)
     identity = make_identity(address, {"model": folder}, options, VERSION, recipe=asdict(checkpoint.recipe))
-    return Colbert(identity, numerics, checkpoint).to(numerics.device).eval()
+    return ready(Colbert(identity, numerics, checkpoint), options)
 
 
 def _keep_whole(tokenizer: Tokenizer, markers: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -15,9 +16,10 @@ from torch import nn
 from tamis.encoders.base import ModelIdentity, Passage
 from tamis.encoders.batching import Inputs, Numerics
 from tamis.encoders.checkpoints import fill, find_checkpoint, read_config, read_state
-from tamis.encoders.options import LengthOptions
+from tamis.encoders.options import EncoderOptions
+from tamis.encoders.states import numerics_of
 from tamis.encoders.text import Tokenizer
-from tamis.encoders.transformer import DenseTransformer, make_identity
+from tamis.encoders.transformer import DenseTransformer, make_identity, ready
 from tamis.errors import ModelError
 from tamis.families import Address
 
@@ -35,6 +37,8 @@ def clean(text: str) -> str:
 class Cort(DenseTransformer):
     """A `DenseEncoder`; one model for both sides, told apart by the token type."""
 
+    typed: ClassVar[bool] = True
+
     def __init__(
         self,
         identity: ModelIdentity,
@@ -48,17 +52,8 @@ class Cort(DenseTransformer):
         self.transformer, self.f1 = transformer, projection
         self._tokenizer, self._max_length = tokenizer, max_length
 
-    def forward(
-        self,
-        ids: torch.Tensor,
-        mask: torch.Tensor | None = None,
-        types: torch.Tensor | None = None,
-        *,
-        side: str = "document",
-    ) -> torch.Tensor:
-        """Return normalised projections of the [CLS] state; see `DenseTransformer.forward`."""
-        kinds = torch.zeros_like(ids) if types is None else types
-        states = self.transformer(input_ids=ids, attention_mask=mask, token_type_ids=kinds).last_hidden_state
+    def finish(self, states: torch.Tensor, mask: torch.Tensor | None, side: str) -> torch.Tensor:
+        """Return normalised projections of the [CLS] state; see `DenseTransformer.finish`."""
         return nn.functional.normalize(torch.tanh(self.f1(states[:, 0])).float(), dim=1)
 
     @property
@@ -75,7 +70,7 @@ class Cort(DenseTransformer):
         return self._tokenizer.texts([clean(text) for text in texts], self._max_length, type_id=1)
 
 
-def load(address: Address, options: LengthOptions) -> Cort:
+def load(address: Address, options: EncoderOptions) -> Cort:
     """Load a folder with CoRT's weights (``transformer.*`` and ``f1.*``), an ALBERT's config.json and its tokenizer.
 
     Raises:
@@ -84,8 +79,8 @@ def load(address: Address, options: LengthOptions) -> Cort:
     """
     from transformers import AlbertConfig, AlbertModel
 
+    numerics = numerics_of(address, options)
     folder = find_checkpoint(address.id, address.revision)
-    numerics = Numerics.of(options.device, options.dtype)
     state = read_state(folder)
     if "f1.weight" not in state:
         raise ModelError(f"{folder} has no weight f1.weight: it is no CoRT checkpoint")
@@ -96,5 +91,4 @@ def load(address: Address, options: LengthOptions) -> Cort:
     fill(projection, state, folder, "f1.")
     length = options.max_length or LENGTH
     identity = make_identity(address, {"model": folder}, options, VERSION, max_length=length)
-    encoder = Cort(identity, numerics, transformer, projection, Tokenizer(folder), length)
-    return encoder.to(numerics.device).eval()
+    return ready(Cort(identity, numerics, transformer, projection, Tokenizer(folder), length), options)

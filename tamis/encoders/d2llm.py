@@ -150,16 +150,8 @@ class D2LLM(DenseTransformer):
         self.transformer, self.mha_pma, self.iem = transformer, pooling, interaction
         self._tokenizer, self._recipe = tokenizer, recipe
 
-    def forward(
-        self,
-        ids: torch.Tensor,
-        mask: torch.Tensor | None = None,
-        types: torch.Tensor | None = None,
-        *,
-        side: str = "document",
-    ) -> torch.Tensor:
-        """Return the terms of the interaction's first layer; see `DenseTransformer.forward`."""
-        states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+    def finish(self, states: torch.Tensor, mask: torch.Tensor | None, side: str) -> torch.Tensor:
+        """Return the terms of the interaction's first layer; see `DenseTransformer.finish`."""
         pooled = self.mha_pma(states, mask)
         pooled = nn.functional.normalize(pooled, dim=1) if self._recipe.normalise else pooled
         return self.iem.term(pooled, side).float()

@@ -20,10 +20,9 @@ from tamis.encoders.checkpoints import find_checkpoint, load_transformer, read_j
 from tamis.encoders.options import DenseOptions
 from tamis.encoders.pooling import POOLINGS, pool
 from tamis.encoders.projection import load_projection
-from tamis.encoders.runners import require_options
-from tamis.encoders.states import PROBES, TokenStates, check_states, open_states
+from tamis.encoders.states import numerics_of
 from tamis.encoders.text import TextFormat, Tokenizer, length_limit
-from tamis.encoders.transformer import DenseTransformer, make_identity
+from tamis.encoders.transformer import DenseTransformer, make_identity, ready
 from tamis.errors import ModelError, UnknownNameError
 from tamis.families import Address
 
@@ -76,46 +75,12 @@ class SentenceEncoder(DenseTransformer):
         self.query_format = TextFormat(tokenizer, max_length, recipe.prompts["query"], recipe.lower)
         self._document_format = TextFormat(tokenizer, max_length, recipe.prompts["document"], recipe.lower)
         self.normalise = recipe.normalise or recipe.similarity == "cosine"
-        self._states: TokenStates | None = None
 
-    def forward(
-        self,
-        ids: torch.Tensor,
-        mask: torch.Tensor | None = None,
-        types: torch.Tensor | None = None,
-        *,
-        side: str = "document",
-    ) -> torch.Tensor:
-        """Return the vectors of a padded batch; see `DenseTransformer.forward`."""
-        given = {} if types is None else {"token_type_ids": types}
-        return self._finish(self.transformer(input_ids=ids, attention_mask=mask, **given).last_hidden_state, mask)
-
-    def _finish(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """The vectors that token states become."""
+    def finish(self, states: torch.Tensor, mask: torch.Tensor | None, side: str) -> torch.Tensor:
+        """Return pooled, projected and perhaps normalised states; see `DenseTransformer.finish`."""
         vectors = torch.cat([pool(states, mask, how) for how in self._recipe.pooling], 1)
         vectors = self.linears(vectors).float()
         return nn.functional.normalize(vectors, dim=1) if self.normalise else vectors
-
-    def compute(
-        self, ids: torch.Tensor, mask: torch.Tensor | None, types: torch.Tensor | None, side: str
-    ) -> torch.Tensor:
-        """Return what `forward` does; by the exported graph, where there is one."""
-        if self._states is None:
-            return super().compute(ids, mask, types, side)
-        return self._finish(self._states(ids, mask), mask)
-
-    def export(self, backend: str) -> None:
-        """Let an exported graph of the transformer give the token states from now on, in the precision of `numerics`.
-
-        Raises:
-            PrerequisiteError: the backend cannot run here.
-            ModelError: the transformer cannot be exported, or the graph computes something else.
-        """
-        want = self.encode_queries(PROBES).vectors
-        self._states = open_states(self, backend)
-        have = self.encode_queries(PROBES).vectors
-        self.tokens = 0
-        check_states(self, want, have)
 
     @property
     def pad(self) -> int:
@@ -141,12 +106,9 @@ def load(address: Address, options: DenseOptions) -> SentenceEncoder:
         UsageError: the backend cannot run in that precision, or on that device.
         PrerequisiteError: its package is missing, or the processor lacks the precision.
     """
-    exported = options.backend != "torch"
-    if exported:
-        require_options(address, options.backend, options.dtype, options.device)
+    numerics = numerics_of(address, options)
     folder = find_checkpoint(address.id, address.revision)
     home, recipe = read_recipe(folder, options)
-    numerics = Numerics.of("cpu" if exported else options.device, options.dtype)
     transformer = load_transformer(home, unused=("pooler.",))
     linears = nn.Sequential(*(load_projection(place, config) for place, config in recipe.linears))
     max_length = length_limit(transformer.config, recipe.max_length, options.max_length)
@@ -162,10 +124,7 @@ def load(address: Address, options: DenseOptions) -> SentenceEncoder:
         prompts=dict(recipe.prompts),
     )
     encoder = SentenceEncoder(identity, numerics, transformer, Tokenizer(home), linears, recipe, max_length)
-    encoder = encoder.to(numerics.device).eval()
-    if exported:
-        encoder.export(options.backend)
-    return encoder
+    return ready(encoder, options)
 
 
 def read_recipe(folder: Path, options: DenseOptions) -> tuple[Path, Recipe]:

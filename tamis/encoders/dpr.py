@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from tamis.encoders.base import Passage
-from tamis.encoders.batching import Inputs, Numerics
+from tamis.encoders.batching import Inputs
 from tamis.encoders.checkpoints import fill, load_transformer, read_config, read_json, read_state
 from tamis.encoders.options import PairOptions
 from tamis.encoders.sides import TwoSided, find_pair
+from tamis.encoders.states import numerics_of
 from tamis.encoders.text import Tokenizer
-from tamis.encoders.transformer import make_identity
+from tamis.encoders.transformer import make_identity, ready
 from tamis.errors import ModelError
 from tamis.families import Address
 
@@ -28,6 +30,8 @@ PATTERNS = (("ctx_encoder", "question_encoder"), ("context", "question"))
 
 class DPR(TwoSided):
     """A `DenseEncoder` of a DPR pair."""
+
+    typed: ClassVar[bool] = True
 
     def document_inputs(self, passages: Sequence[Passage]) -> Inputs:
         """Return title and text as a pair."""
@@ -46,8 +50,8 @@ def load(address: Address, options: PairOptions) -> DPR:
         MissingResourceError: a checkpoint is not there.
         ModelError: one cannot be used.
     """
+    numerics = numerics_of(address, options)
     folders = find_pair(address.id, address.revision, options.query, PATTERNS)
-    numerics = Numerics.of(options.device, options.dtype)
     length = options.max_length or LENGTH
     identity = make_identity(
         address, {"document": folders[0], "query": folders[1]}, options, VERSION, max_length=length
@@ -56,8 +60,7 @@ def load(address: Address, options: PairOptions) -> DPR:
         _load_side(folder, prefix) for folder, prefix in zip(folders, ("ctx_encoder", "question_encoder"), strict=True)
     ]
     tokenizers = (Tokenizer(folders[0]), Tokenizer(folders[1]))
-    encoder = DPR(identity, numerics, models[0], models[1], tokenizers, (length, length))
-    return encoder.to(numerics.device).eval()
+    return ready(DPR(identity, numerics, models[0], models[1], tokenizers, (length, length)), options)
 
 
 def _load_side(folder: Path, prefix: str) -> nn.Module:

@@ -99,17 +99,16 @@ class DSE(DenseTransformer):
         self.outputs = head.outputs
         self._tokenizer, self._max_length, self._layers, self._skip = tokenizer, max_length, layers, skip
 
-    def forward(
-        self,
-        ids: torch.Tensor,
-        mask: torch.Tensor | None = None,
-        types: torch.Tensor | None = None,
-        *,
-        side: str = "document",
+    def token_states(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, types: torch.Tensor | None, side: str
     ) -> torch.Tensor:
-        """Return the vectors of texts; see `DenseTransformer.forward`."""
+        """Return the states of the last layers side by side."""
         states = self.transformer(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
-        joined = torch.cat(states[-self._layers :], 2).float()[:, self._skip :]
+        return torch.cat(states[-self._layers :], 2)
+
+    def finish(self, states: torch.Tensor, mask: torch.Tensor | None, side: str) -> torch.Tensor:
+        """Return the vectors of texts; see `DenseTransformer.finish`."""
+        joined = states.float()[:, self._skip :]
         weights = torch.ones(joined.shape[:2], device=joined.device) if mask is None else mask[:, self._skip :].float()
         mean = (joined * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
         vectors: torch.Tensor = self.classifier(mean).float()

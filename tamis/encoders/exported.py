@@ -84,17 +84,25 @@ def check_export(encoder: Any, want: NDArray[np.float32], have: NDArray[np.float
 
 
 def export_graph(
-    compute: Callable[..., Any], owner: Any, path: Path, pad: int, device: Any, *, states: bool = False
+    compute: Callable[..., Any],
+    owner: Any,
+    path: Path,
+    pad: int,
+    device: Any,
+    *,
+    states: bool = False,
+    typed: bool = False,
 ) -> None:
     """Write what `compute` makes of a padded batch as a graph, and its weights beside it.
 
     Args:
-        compute: (ids, mask) → a tensor of [texts, …].
+        compute: (ids, mask), and token types if `typed`, → a tensor of [texts, …].
         owner: the module whose weights it uses.
         path: of the graph; `WEIGHTS` is written next to it.
         pad: the padding token's id.
         device: where the weights are.
         states: whether the tensor is of [texts, tokens, …].
+        typed: whether the graph reads token types too.
 
     Raises:
         ModelError: an operator has no counterpart in ONNX.
@@ -108,8 +116,8 @@ def export_graph(
             super().__init__()
             self.owner = owner
 
-        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            vectors: torch.Tensor = compute(ids, mask)
+        def forward(self, *given: torch.Tensor) -> torch.Tensor:
+            vectors: torch.Tensor = compute(*given)
             return vectors
 
     ids = torch.full((2, 8), pad, dtype=torch.int64, device=device)
@@ -117,15 +125,16 @@ def export_graph(
     mask[1, 5:] = 0
     whole = path.with_suffix(".whole")
     table = {0: "texts", 1: "tokens"}
-    dynamic = {"ids": table, "mask": table, "vectors": table if states else {0: "texts"}}
+    given = {"ids": ids, "mask": mask, **({"types": torch.zeros_like(ids)} if typed else {})}
+    dynamic = {**dict.fromkeys(given, table), "vectors": table if states else {0: "texts"}}
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 Query().eval(),
-                (ids, mask),
+                tuple(given.values()),
                 str(whole),
-                input_names=["ids", "mask"],
+                input_names=list(given),
                 output_names=["vectors"],
                 dynamic_axes=dynamic,
                 dynamo=False,  # the newer exporter needs onnxscript, which nothing else here does

@@ -19,7 +19,14 @@ class NumericOptions:
 
 
 @dataclass(frozen=True)
-class DenseOptions(NumericOptions):
+class BackendOptions(NumericOptions):
+    """The same, of models whose transformer can be exported."""
+
+    backend: str = option("torch", "what runs the model: onnx and openvino are faster on a processor", choices=BACKENDS)
+
+
+@dataclass(frozen=True)
+class DenseOptions(BackendOptions):
     """Model options of ``dense``; what is not given is the checkpoint's own."""
 
     max_length: int | None = option(None, "tokens that are read of a text", scope="model", ge=2)
@@ -27,7 +34,6 @@ class DenseOptions(NumericOptions):
     similarity: str | None = option(None, "cosine or dot", scope="model", choices=("cosine", "dot"))
     prompt: str | None = option(None, "what is put before a document", scope="model")
     query_prompt: str | None = option(None, "what is put before a query", scope="model")
-    backend: str = option("torch", "what runs the model: onnx and openvino are faster on a processor", choices=BACKENDS)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,12 @@ class LengthOptions(NumericOptions):
 
 
 @dataclass(frozen=True)
-class PairOptions(LengthOptions):
+class EncoderOptions(LengthOptions, BackendOptions):
+    """The same, of those whose transformer can be exported."""
+
+
+@dataclass(frozen=True)
+class PairOptions(EncoderOptions):
     """Model options of encoders with a checkpoint a side."""
 
     query: str | None = option(
@@ -62,7 +73,7 @@ class SparOptions(PairOptions):
 
 
 @dataclass(frozen=True)
-class ColbertOptions(LengthOptions):
+class ColbertOptions(EncoderOptions):
     """Model options of ``colbert``; what is not given is the checkpoint's own."""
 
     query_length: int | None = option(None, "tokens that a query is filled to", scope="model", ge=4)

@@ -10,7 +10,7 @@ _LOADERS = Loaders(
     "family of encoders",
     {
         "colbert": ("tamis.encoders.colbert", "tamis.encoders.options:ColbertOptions"),
-        "cort": ("tamis.encoders.cort", "tamis.encoders.options:LengthOptions"),
+        "cort": ("tamis.encoders.cort", "tamis.encoders.options:EncoderOptions"),
         "d2llm": ("tamis.encoders.d2llm", "tamis.encoders.options:LengthOptions"),
         "dense": ("tamis.encoders.dense", "tamis.encoders.options:DenseOptions"),
         "dpr": ("tamis.encoders.dpr", "tamis.encoders.options:PairOptions"),
@@ -20,7 +20,7 @@ _LOADERS = Loaders(
         "openai": ("tamis.encoders.openai", "tamis.encoders.options:OpenAIOptions"),
         "spar": ("tamis.encoders.spar", "tamis.encoders.options:SparOptions"),
         "splade": ("tamis.encoders.splade", "tamis.encoders.options:SpladeOptions"),
-        "tct-colbert": ("tamis.encoders.tct_colbert", "tamis.encoders.options:LengthOptions"),
+        "tct-colbert": ("tamis.encoders.tct_colbert", "tamis.encoders.options:EncoderOptions"),
         "uhd": ("tamis.encoders.uhd", "tamis.encoders.options:UhdOptions"),
         "unicoil": ("tamis.encoders.sparse_unicoil", "tamis.encoders.options:UnicoilOptions"),
         "vectors": ("tamis.encoders.vectors", "tamis.encoders.options:VectorsOptions"),

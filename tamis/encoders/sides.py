@@ -44,18 +44,12 @@ class TwoSided(DenseTransformer):
         self.document, self.query = document, query
         self.tokenizers, self.max_lengths = tokenizers, max_lengths
 
-    def forward(
-        self,
-        ids: torch.Tensor,
-        mask: torch.Tensor | None = None,
-        types: torch.Tensor | None = None,
-        *,
-        side: str = "document",
-    ) -> torch.Tensor:
-        """Return the last state of the first token; see `DenseTransformer.forward`."""
-        transformer = self.query if side == "query" else self.document
-        given = {} if types is None else {"token_type_ids": types}
-        states: torch.Tensor = transformer(input_ids=ids, attention_mask=mask, **given).last_hidden_state
+    def transformer_of(self, side: str) -> nn.Module:
+        """Return the transformer of a side."""
+        return self.query if side == "query" else self.document
+
+    def finish(self, states: torch.Tensor, mask: torch.Tensor | None, side: str) -> torch.Tensor:
+        """Return the last state of the first token; see `DenseTransformer.finish`."""
         return states[:, 0].float()
 
     @property

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from tamis.encoders.base import DenseVectors, ModelIdentity, Passage, Similarity, Tick, no_tick
-from tamis.encoders.batching import Inputs, Numerics
+from tamis.encoders.batching import Inputs
 from tamis.encoders.checkpoints import load_transformer
 from tamis.encoders.options import SparOptions
 from tamis.encoders.registry import open_encoder
 from tamis.encoders.sides import TwoSided, find_pair
+from tamis.encoders.states import numerics_of
 from tamis.encoders.text import Tokenizer
-from tamis.encoders.transformer import make_identity
+from tamis.encoders.transformer import make_identity, ready
 from tamis.errors import UsageError
 from tamis.families import Address
 
@@ -104,11 +105,11 @@ def load(address: Address, options: SparOptions) -> Spar:
         )
     base = open_encoder(options.base)
     folders = find_pair(address.id, address.revision, options.query, PATTERNS)
-    numerics = Numerics.of(options.device, options.dtype)
+    numerics = numerics_of(address, options)
     length = options.max_length or LENGTH
     own = make_identity(address, {"document": folders[0], "query": folders[1]}, options, VERSION, max_length=length)
     identity = ModelIdentity(own.address, own.files, {**own.settings, "base": base.identity.fingerprint})
     models = [load_transformer(folder) for folder in folders]
     tokenizers = (Tokenizer(folders[0]), Tokenizer(folders[1]))
     lexical = LexicalModel(own, numerics, models[0], models[1], tokenizers, (length, length))
-    return Spar(identity, base, lexical.to(numerics.device).eval())
+    return Spar(identity, base, ready(lexical, options))

@@ -16,10 +16,11 @@ from torch import nn
 from tamis.encoders.base import ModelIdentity, Passage
 from tamis.encoders.batching import Inputs, Numerics
 from tamis.encoders.checkpoints import find_checkpoint, load_transformer
-from tamis.encoders.options import LengthOptions
+from tamis.encoders.options import EncoderOptions
 from tamis.encoders.pooling import pool
+from tamis.encoders.states import numerics_of
 from tamis.encoders.text import Tokenizer
-from tamis.encoders.transformer import DenseTransformer, make_identity
+from tamis.encoders.transformer import DenseTransformer, make_identity, ready
 from tamis.families import Address
 
 VERSION = 1
@@ -40,16 +41,8 @@ class TctColbert(DenseTransformer):
         start = [tokenizer.id_of("[CLS]")]
         self._prefixes = {letter: start + tokenizer.bare([f"[{letter}]"])[0] for letter in "QD"}
 
-    def forward(
-        self,
-        ids: torch.Tensor,
-        mask: torch.Tensor | None = None,
-        types: torch.Tensor | None = None,
-        *,
-        side: str = "document",
-    ) -> torch.Tensor:
-        """Return the mean of the states behind the prefix; see `DenseTransformer.forward`."""
-        states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+    def finish(self, states: torch.Tensor, mask: torch.Tensor | None, side: str) -> torch.Tensor:
+        """Return the mean of the states behind the prefix; see `DenseTransformer.finish`."""
         return pool(states[:, PREFIX:], None if mask is None else mask[:, PREFIX:], "mean")
 
     @property
@@ -71,18 +64,17 @@ class TctColbert(DenseTransformer):
         return Inputs(filled, truncated=sum(len(ids) > QUERY_LENGTH for ids in bare))
 
 
-def load(address: Address, options: LengthOptions) -> TctColbert:
+def load(address: Address, options: EncoderOptions) -> TctColbert:
     """Load a TCT-ColBERT checkpoint, a plain BERT.
 
     Raises:
         MissingResourceError: there is none.
         ModelError: it cannot be used.
     """
+    numerics = numerics_of(address, options)
     folder = find_checkpoint(address.id, address.revision)
-    numerics = Numerics.of(options.device, options.dtype)
     transformer = load_transformer(folder)
     config: Any = transformer.config
     length = options.max_length or min(DOCUMENT_LENGTH, int(config.max_position_embeddings))
     identity = make_identity(address, {"model": folder}, options, VERSION, max_length=length)
-    encoder = TctColbert(identity, numerics, transformer, Tokenizer(folder), length)
-    return encoder.to(numerics.device).eval()
+    return ready(TctColbert(identity, numerics, transformer, Tokenizer(folder), length), options)

@@ -1,11 +1,11 @@
-"""What every dense encoder over a transformer shares: options, identity, and the loop over batches."""
+"""What every dense encoder over a transformer shares: identity, token states and what runs them, and the loop over batches."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,13 +15,18 @@ from torch import nn
 from tamis.encoders.base import DenseVectors, ModelIdentity, Passage, Similarity, Tick, no_tick
 from tamis.encoders.batching import Inputs, Numerics, require_finite, run_batches
 from tamis.encoders.checkpoints import checkpoint_files
-from tamis.encoders.options import NumericOptions
+from tamis.encoders.options import BackendOptions, NumericOptions
+from tamis.encoders.states import TokenStates, exported_as, open_states
 from tamis.encoders.text import TextFormat
 from tamis.families import Address
+
+Exportable = TypeVar("Exportable", bound=Any)
 
 
 class DenseTransformer(nn.Module, ABC):
     """A `tamis.encoders.base.DenseEncoder`; a subclass says how a text is written and what becomes of the token states.
+
+    Its transformer is the attribute `transformer`, unless it says otherwise.
 
     Args:
         identity: of the model.
@@ -36,6 +41,9 @@ class DenseTransformer(nn.Module, ABC):
     query_format: TextFormat | None = None
     """How queries are written, where that can be done without the model (`tamis.encoders.exported`)."""
 
+    typed: ClassVar[bool] = False
+    """Whether the inputs have token types."""
+
     def __init__(
         self, identity: ModelIdentity, numerics: Numerics, dimensions: int, similarity: Similarity = "dot"
     ) -> None:
@@ -43,8 +51,33 @@ class DenseTransformer(nn.Module, ABC):
         self.identity, self.numerics = identity, numerics
         self.dimensions, self.similarity = dimensions, similarity
         self.tokens = 0
+        self._graphs: dict[str, TokenStates] = {}
+
+    def transformer_of(self, side: str) -> nn.Module:
+        """Return the transformer that reads a side's texts."""
+        return cast(nn.Module, self.transformer)
 
     @abstractmethod
+    def finish(self, states: torch.Tensor, mask: torch.Tensor | None, side: str) -> torch.Tensor:
+        """Return the vectors that token states become, differentiably.
+
+        Args:
+            states: [texts, tokens, width].
+            mask: int64 [texts, tokens], 1 where there is a token; None: everywhere.
+            side: ``query`` or ``document``.
+
+        Returns:
+            float32 [texts, dimensions].
+        """
+
+    def token_states(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, types: torch.Tensor | None, side: str
+    ) -> torch.Tensor:
+        """Return what `finish` takes of the transformer; arguments as of `forward`."""
+        given = {} if types is None else {"token_type_ids": types}
+        states: torch.Tensor = self.transformer_of(side)(input_ids=ids, attention_mask=mask, **given).last_hidden_state
+        return states
+
     def forward(
         self,
         ids: torch.Tensor,
@@ -64,11 +97,35 @@ class DenseTransformer(nn.Module, ABC):
         Returns:
             float32 [texts, dimensions].
         """
+        return self.finish(self.token_states(ids, mask, types, side), mask, side)
 
-    def compute(
+    def export(self, backend: str) -> None:
+        """Let exported graphs give the token states from now on, in the precision of `numerics`; not those of `forward`.
+
+        Raises:
+            PrerequisiteError: the backend cannot run here.
+            ModelError: a transformer cannot be exported, or a graph computes something else.
+        """
+        one = self.transformer_of("query") is self.transformer_of("document")
+
+        def open_both() -> None:
+            found: dict[str, TokenStates] = {}
+            for side in ("document", "query"):
+                role = "" if one else side
+                if one and found:
+                    found[side] = found["document"]
+                else:
+                    found[side] = open_states(self, self.transformer_of(side), backend, role=role, typed=self.typed)
+            self._graphs = found
+
+        exported_as(self, open_both)
+
+    def _compute(
         self, ids: torch.Tensor, mask: torch.Tensor | None, types: torch.Tensor | None, side: str
     ) -> torch.Tensor:
-        """Return what `forward` does, without gradients; a subclass may know a faster way."""
+        """What `forward` does, without gradients and by an exported graph, where there is one."""
+        if side in self._graphs:
+            return self.finish(self._graphs[side](ids, mask, types), mask, side)
         found: torch.Tensor = self(ids, mask, types, side=side)
         return found
 
@@ -100,12 +157,20 @@ class DenseTransformer(nn.Module, ABC):
             vectors[places] = result.float().cpu().numpy()
 
         def forward(ids: Any, mask: Any, types: Any) -> torch.Tensor:
-            return self.compute(ids, mask, types, side)
+            return self._compute(ids, mask, types, side)
 
         run_batches(forward, inputs, take, pad=self.pad, numerics=self.numerics, tick=tick)
         self.tokens += inputs.tokens
         require_finite(self.identity.address, vectors)
         return DenseVectors(vectors, inputs.truncated)
+
+
+def ready(encoder: Exportable, options: BackendOptions) -> Exportable:
+    """Put an encoder where it runs, and let its backend run it; see `tamis.encoders.states.numerics_of` for the errors."""
+    encoder.to(encoder.numerics.device).eval()
+    if options.backend != "torch":
+        encoder.export(options.backend)
+    return encoder
 
 
 def make_identity(

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tamis.encoders.options import DenseOptions, LengthOptions, OpenAIOptions, PairOptions, SparOptions, VectorsOptions
+from tamis.encoders.options import DenseOptions, EncoderOptions, OpenAIOptions, PairOptions, SparOptions, VectorsOptions
 from tamis.families import Address, option, scoped_address
 from tamis.indexer.dense.part import EXACT, DensePart, How
 from tamis.indexer.dense.storage import STORES
@@ -174,7 +174,7 @@ class DPR(DenseFamily):
 
 
 @dataclass(frozen=True)
-class _LengthOptions(DensePartOptions, LengthOptions):
+class _EncoderOptions(DensePartOptions, EncoderOptions):
     """Options of ``tct-colbert`` and ``cort``."""
 
 
@@ -182,7 +182,7 @@ class TctColbert(DenseFamily):
     """The ``tct-colbert`` family, versions 1 and 2."""
 
     summary = "TCT-ColBERT: one encoder, mean over all states behind the marker, [MASK]-filled queries"
-    Options = _LengthOptions
+    Options = _EncoderOptions
     checkpoints = ("castorini/tct_colbert-msmarco", "castorini/tct_colbert-v2-hnp-msmarco")
 
 
@@ -202,7 +202,7 @@ class Cort(DenseFamily):
     """The ``cort`` family."""
 
     summary = "CoRT, which complements BM25: interleave(cort:FOLDER, bm25)"
-    Options = _LengthOptions
+    Options = _EncoderOptions
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 WORDS = [
@@ -109,6 +110,41 @@ def save_sentence_model(
     if normalise:
         (folder / "2_Normalize").mkdir()
     return folder
+
+
+@pytest.fixture(params=["onnx", "openvino"])
+def runs_alike(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: Callable[..., None]
+) -> Callable[[str], None]:
+    """Checks that an exported graph gives the vectors that the model of an address gives, on every backend there is."""
+    from tamis.encoders.base import Passage
+    from tamis.encoders.registry import open_encoder
+
+    require(request.param)
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "exports"))
+
+    def check(address: str) -> None:
+        passages = [
+            Passage("drum", "a sieve of the cook"),
+            Passage("", "milk " * 30),
+            Passage("soup", "potato"),
+            Passage("", ""),
+        ]
+        queries = ["what is a drum sieve", "how", "fine potato soup through a sieve"]
+        joint = "&" if "?" in address else "?"
+        plain, exported = (open_encoder(address + more) for more in ("", f"{joint}backend={request.param}"))
+        for want, have in zip(
+            (plain.encode_passages(passages), plain.encode_queries(queries)),
+            (exported.encode_passages(passages), exported.encode_queries(queries)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(have.vectors, want.vectors, atol=2e-5, rtol=1e-4)
+            assert np.abs(want.vectors[1:] - want.vectors[0]).max() > 1e-3  # they are not all one
+        assert exported.identity == plain.identity
+        assert exported.tokens == plain.tokens
+        assert list((tmp_path / "exports" / "onnx").iterdir())
+
+    return check
 
 
 @pytest.fixture(scope="session")

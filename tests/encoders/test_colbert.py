@@ -109,3 +109,11 @@ def test_a_checkpoint_without_projection_is_refused(folder: Path, tmp_path: Path
     )
     with pytest.raises(ModelError, match=name):
         open_encoder(f"colbert:{broken}")
+
+
+def test_an_exported_graph_gives_the_same(folder: Path, runs_alike: Callable[[str], None]) -> None:
+    runs_alike(f"colbert:{folder}")
+
+
+def test_an_exported_graph_hears_of_masks(tmp_path: Path, tiny: Save, runs_alike: Callable[[str], None]) -> None:
+    runs_alike(f"colbert:{save_colbert(tmp_path / 'attended', tiny, attend_to_mask_tokens=True)}")

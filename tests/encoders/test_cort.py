@@ -108,3 +108,10 @@ def test_its_ranking_is_interleaved_with_bm25_s(folder: Path, tmp_path: Path) ->
         assert ids("bm25") == ["3", "4"]
         assert ids(f"interleave({address} % 3, bm25)") == ["1", "3", "2", "4"]
         assert ids(f"interleave({address}, bm25)") == ["1", "3", "2", "4", "5"]
+
+
+def test_an_exported_graph_tells_queries_from_documents(folder: Path, runs_alike: Callable[[str], None]) -> None:
+    runs_alike(f"cort:{folder}")
+    same = open_encoder(f"cort:{folder}?backend=onnx")
+    document, query = same.encode_passages([Passage("", "drum sieve")]), same.encode_queries(["drum sieve"])
+    assert np.abs(document.vectors - query.vectors).max() > 1e-2

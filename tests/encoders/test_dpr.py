@@ -97,3 +97,9 @@ def test_missing_weights_are_refused(pair: tuple[Path, Path], tmp_path: Path) ->
     save_file({key: value for key, value in state.items() if key != name}, weights, {"format": "pt"})
     with pytest.raises(ModelError, match=name):
         open_encoder(f"dpr:{tmp_path / pair[0].name}")
+
+
+def test_exported_graphs_read_both_sides_and_token_types(
+    pair: tuple[Path, Path], runs_alike: Callable[[str], None]
+) -> None:
+    runs_alike(f"dpr:{pair[0]}")

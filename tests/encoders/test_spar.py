@@ -102,3 +102,7 @@ def test_what_either_cuts_is_counted(models: tuple[str, Path, Path]) -> None:
     lengths = [5, 30, 50]
     found = encoder.encode_passages([Passage("", "the " * length) for length in lengths])
     assert (encoder.base.encode_queries(["the " * 30]).truncated, found.truncated) == (1, 2)
+
+
+def test_exported_graphs_give_the_same(models: tuple[str, Path, Path], runs_alike: Callable[[str], None]) -> None:
+    runs_alike(models[0])

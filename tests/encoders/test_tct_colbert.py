@@ -54,3 +54,7 @@ def test_a_document_has_title_and_text_and_no_end(folder: Path) -> None:
     assert np.isfinite(found.vectors[3]).all()
     assert np.linalg.norm(found.vectors[0]) != pytest.approx(1)  # not normalised
     assert encoder.similarity == "dot"
+
+
+def test_an_exported_graph_gives_the_same(folder: Path, runs_alike: Callable[[str], None]) -> None:
+    runs_alike(f"tct-colbert:{folder}")
