@@ -55,7 +55,7 @@ class DenseTransformer(nn.Module, ABC):
 
     def transformer_of(self, side: str) -> nn.Module:
         """Return the transformer that reads a side's texts."""
-        return cast(nn.Module, self.transformer)
+        return cast("nn.Module", self.transformer)
 
     @abstractmethod
     def finish(self, states: torch.Tensor, mask: torch.Tensor | None, side: str) -> torch.Tensor:
