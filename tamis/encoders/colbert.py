@@ -24,7 +24,7 @@ from tamis.encoders.batching import Inputs, Numerics, require_finite, run_batche
 from tamis.encoders.checkpoints import find_checkpoint, read_json
 from tamis.encoders.colbert_formats import Checkpoint, read_checkpoint
 from tamis.encoders.options import ColbertOptions
-from tamis.encoders.states import TokenStates, exported_as, numerics_of, open_states
+from tamis.encoders.states import ExportedGraph, exported_as, numerics_of, open_states, probe_vectors
 from tamis.encoders.text import Tokenizer
 from tamis.encoders.transformer import make_identity, ready
 from tamis.errors import ModelError
@@ -51,7 +51,7 @@ class Colbert(nn.Module):
         self.transformer, self.head = checkpoint.transformer, checkpoint.head
         self._recipe = recipe = checkpoint.recipe
         self.tokens = 0
-        self._graph: TokenStates | None = None
+        self._graph: ExportedGraph | None = None
         self._tokenizer = Tokenizer(checkpoint.home)
         _keep_whole(self._tokenizer, recipe.markers)
         if recipe.lower:
@@ -82,7 +82,7 @@ class Colbert(nn.Module):
         def open_graph() -> None:
             self._graph = open_states(self, self.transformer, backend)
 
-        exported_as(self, open_graph)
+        exported_as(self, open_graph, probe_vectors)
 
     def _compute(self, ids: torch.Tensor, mask: torch.Tensor | None, types: torch.Tensor | None) -> torch.Tensor:
         if self._graph is not None:

@@ -6,10 +6,13 @@ A graph lies in a folder under a name that holds all that decides it, so that ba
 
 from __future__ import annotations
 
+import io
+import logging
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +88,10 @@ def fused_graph(source: Path, heads: int, width: int) -> Path:
     from onnxruntime.transformers import optimizer
 
     try:
-        fused = optimizer.optimize_model(
-            str(source), model_type="bert", num_heads=heads, hidden_size=width, opt_level=0
-        )
+        with _quiet():
+            fused = optimizer.optimize_model(
+                str(source), model_type="bert", num_heads=heads, hidden_size=width, opt_level=0
+            )
     except Exception as error:  # a graph that it trips over, or a damaged one
         raise ModelError(
             f"{source} cannot be fused for ONNX Runtime: {error}; delete {source.parent}, and it is exported anew, or take "
@@ -98,3 +102,17 @@ def fused_graph(source: Path, heads: int, width: int) -> Path:
         fused.save_model_to_file(str(scratch))
         scratch.replace(path)
     return path
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Swallow what the optimizer prints and warns of where it cannot fuse something: no fault, and output is the caller's."""
+    before = logging.root.manager.disable
+    logging.disable(
+        max(before, logging.WARNING)
+    )  # its modules log under names of their own, such as fusion_skiplayernorm
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

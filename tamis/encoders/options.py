@@ -124,7 +124,7 @@ class UnicoilOptions(SparseModelOptions):
 
 
 @dataclass(frozen=True)
-class SpladeOptions(UnicoilOptions):
+class SpladeOptions(UnicoilOptions, BackendOptions):
     """Options of ``splade``; what is not given is the checkpoint's own."""
 
     pooling: str | None = option(None, "of tokens: max, or sum as in the first SPLADE", scope="model", choices=POOLINGS)

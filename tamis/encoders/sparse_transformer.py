@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch import nn
 
 from tamis.encoders.base import ModelIdentity, Passage, SparseVectors, Tick, no_tick
 from tamis.encoders.batching import Inputs, Numerics, batches_of, pad_batch
+from tamis.encoders.exported import PROBES
 from tamis.encoders.sparse_rows import Pruning, sparse_rows, stacked
+from tamis.encoders.states import EXPORT_VERSION, PASSAGES, ExportedGraph, exported_as, open_graph
 from tamis.encoders.text import TextFormat, Tokenizer
 from tamis.errors import ModelError
 
@@ -66,6 +69,12 @@ class SparseTransformer(nn.Module, ABC):
         self.formats, self.pruning = formats, pruning
         self.limits = (Pruning(), Pruning())
         self.tokens = 0
+        self._graphs: dict[str, ExportedGraph] = {}
+
+    @property
+    def pad(self) -> int:
+        """Id of the padding token of documents."""
+        return self.formats[0].tokenizer.pad
 
     @abstractmethod
     def forward(
@@ -106,9 +115,33 @@ class SparseTransformer(nn.Module, ABC):
             side: see `forward`.
             places: of the batch's texts among those that are encoded.
         """
-        weights = self(ids, mask, types, side=side)
+        graph = self._graphs.get(side)
+        weights = self(ids, mask, types, side=side) if graph is None else graph(ids, mask, types)
         owners, dimensions = (weights != 0).nonzero(as_tuple=True)  # what is not a number is kept, and found out
         return Entries(owners, dimensions, weights[owners, dimensions])
+
+    def export(self, backend: str, sides: Mapping[str, nn.Module]) -> None:
+        """Let exported graphs give what `forward` does in encoding, in the precision of `numerics`.
+
+        Args:
+            backend: one of `tamis.encoders.runners.PRECISIONS`.
+            sides: of which sides, and which transformer runs there; one that serves both is exported once.
+
+        Raises:
+            PrerequisiteError: the backend cannot run here.
+            ModelError: it cannot be exported, or a graph computes something else.
+        """
+        settings = {name: value for name, value in self.identity.settings.items() if name != "dtype"}
+
+        def open_all() -> None:
+            known: dict[int, ExportedGraph] = {}
+            for side, model in sides.items():
+                if id(model) not in known:
+                    decides = ["vectors", dict(self.identity.files), settings, side, EXPORT_VERSION]
+                    known[id(model)] = open_graph(self, model, partial(self, side=side), backend, decides)
+                self._graphs[side] = known[id(model)]
+
+        exported_as(self, open_all, _probe)
 
     def query_graph(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Return the weights of queries as `grade_queries` has them, float32 [texts, dimensions], by operators that ONNX has."""
@@ -208,6 +241,16 @@ class SparseTransformer(nn.Module, ABC):
                 tick(len(places))
         self.tokens += inputs.tokens
         return stacked(len(inputs), parts, inputs.truncated)
+
+
+def _probe(encoder: SparseTransformer) -> NDArray[np.float32]:
+    """The weights of a few texts, as queries and as documents, float32 [texts, dimensions]."""
+    found = []
+    for rows in (encoder.grade_queries(PROBES), encoder.grade_passages(PASSAGES)):
+        table = np.zeros((len(rows.offsets) - 1, encoder.dimensions), np.float32)
+        table[np.repeat(np.arange(len(table)), np.diff(rows.offsets)), rows.indices] = rows.values
+        found.append(table)
+    return np.concatenate(found)
 
 
 def pooled_tokens(ids: torch.Tensor, mask: torch.Tensor | None, skipped: torch.Tensor | None) -> torch.Tensor | None:

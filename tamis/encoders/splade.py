@@ -35,6 +35,7 @@ from tamis.encoders.sparse_transformer import (
     special_ids,
     token_names,
 )
+from tamis.encoders.states import numerics_of
 from tamis.encoders.text import TextFormat, Tokenizer, length_limit
 from tamis.encoders.transformer import make_identity
 from tamis.errors import MissingResourceError, ModelError, UsageError
@@ -204,6 +205,7 @@ def load(address: Address, options: SpladeOptions) -> Splade:
     """
     if options.query is not None and options.query_weights is not None:
         raise UsageError("query= names a model for queries, and query_weights= says that there is none: give one")
+    numerics = numerics_of(address, options)
     folder = find_checkpoint(address.id, address.revision)
     folders = {"model": folder}
     document, query = read_recipes(folder)
@@ -213,7 +215,6 @@ def load(address: Address, options: SpladeOptions) -> Splade:
     document = _chosen(document, options.pooling, options.prompt)
     query = _chosen(query, options.pooling, options.query_prompt)
 
-    numerics = Numerics.of(options.device, options.dtype)
     tokenizer = query_tokenizer = Tokenizer(document.home)
     document_side = query_side = _side(document, tokenizer, options)
     weights = None
@@ -238,7 +239,13 @@ def load(address: Address, options: SpladeOptions) -> Splade:
     )
     encoder = Splade(identity, numerics, document_side, query_side, (document_format, query_format), pruning)
     encoder.limits = Pruning(document.top), Pruning(query.top)
-    return encoder.to(numerics.device).eval()
+    encoder.to(numerics.device).eval()
+    if options.backend != "torch":
+        sides = {"document": document_side, "query": query_side}
+        encoder.export(
+            options.backend, {name: side.model for name, side in sides.items() if isinstance(side, LogitSide)}
+        )
+    return encoder
 
 
 def _chosen(recipe: Recipe, pooling: str | None, prompt: str | None) -> Recipe:

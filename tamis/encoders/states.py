@@ -1,12 +1,12 @@
-"""Token states of a transformer by an exported graph, on a processor: ONNX Runtime, or OpenVINO, which knows bfloat16 too.
+"""Encoders by exported graphs, on a processor: ONNX Runtime, or OpenVINO, which knows bfloat16 too.
 
-    model.onnx       ids and mask of a padded batch, of some models token types too → float32 [texts, tokens, width]
+    model.onnx       ids and mask of a padded batch, of some models token types too → float32 [texts, tokens, width] or [texts, …]
     query.weights    what the graph reads
     fused.onnx       the same with attention in one operator of ONNX Runtime's; made when that backend first opens it
     states.json      empty: the export is whole
 
-What is made of the states, their pooling, projection and normalisation, stays with torch. The graph is kept below the
-cache's folder (`tamis.encoders.graphs`).
+Of dense encoders the token states are exported; what is made of them, pooling, projection and normalisation, stays with torch.
+Of masked language models the pooled predictions are. The graph is kept below the cache's folder (`tamis.encoders.graphs`).
 """
 
 from __future__ import annotations
@@ -48,15 +48,9 @@ class Encoder(Protocol):
     def pad(self) -> int:
         """Id of the padding token."""
 
-    def encode_queries(self, texts: Any) -> Any:
-        """Encode queries."""
 
-    def encode_passages(self, passages: Any) -> Any:
-        """Encode documents."""
-
-
-class TokenStates:
-    """The token states of padded batches.
+class ExportedGraph:
+    """What a graph makes of padded batches.
 
     Args:
         run: of the graph.
@@ -69,7 +63,7 @@ class TokenStates:
         self._lock = threading.Lock()
 
     def __call__(self, ids: torch.Tensor, mask: torch.Tensor | None, types: torch.Tensor | None) -> torch.Tensor:
-        """Return float32 [texts, tokens, width] of ids, mask and types, int64 [texts, tokens].
+        """Return float32 [texts, …] of ids, mask and types, int64 [texts, tokens].
 
         Args:
             ids: of the tokens.
@@ -99,8 +93,8 @@ def numerics_of(address: Address, options: BackendOptions) -> Numerics:
 
 def open_states(
     encoder: Encoder, transformer: nn.Module, backend: str, *, role: str = "", typed: bool = False
-) -> TokenStates:
-    """Open the graph of an encoder's transformer, exported now if that was not done before.
+) -> ExportedGraph:
+    """Open the graph that gives the token states of an encoder's transformer; see `open_graph`.
 
     Args:
         encoder: on the processor.
@@ -108,52 +102,90 @@ def open_states(
         backend: one of `tamis.encoders.runners.PRECISIONS`.
         role: which of the encoder's transformers it is, where it has several.
         typed: whether token types differ.
-
-    Raises:
-        PrerequisiteError: the backend cannot run here.
-        ModelError: the transformer cannot be exported.
     """
     decides = ["states", dict(encoder.identity.files), EXPORT_VERSION, *([role, typed] if role or typed else [])]
-    folder, keep = kept_export(decides, CARD, lambda scratch: _export(encoder, transformer, scratch, typed=typed))
-    graph, config = folder / GRAPH, getattr(transformer, "config", None)
-    if backend == "onnx":
-        shape = (int(getattr(config, name, 0) or 0) for name in ("num_attention_heads", "hidden_size"))
-        graph = fused_graph(graph, *shape)
-    return TokenStates(open_runner(graph, backend, encoder.numerics.dtype), keep, typed=typed)
-
-
-def _export(encoder: Encoder, transformer: Any, folder: Path, *, typed: bool) -> None:
-    before = getattr(transformer.config, "_attn_implementation", "eager")
-    if before != "eager":
-        transformer.set_attn_implementation("eager")  # the form that `fused_graph` knows
 
     def states(ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> Any:
         given = {} if types is None else {"token_type_ids": types}
         return transformer(input_ids=ids, attention_mask=mask, **given).last_hidden_state
 
+    return open_graph(encoder, transformer, states, backend, decides, states=True, typed=typed)
+
+
+def open_graph(
+    encoder: Encoder,
+    transformer: Any,
+    compute: Callable[..., Any],
+    backend: str,
+    decides: Any,
+    *,
+    states: bool = False,
+    typed: bool = False,
+) -> ExportedGraph:
+    """Open the graph of a part of an encoder, exported now if that was not done before.
+
+    Args:
+        encoder: on the processor.
+        transformer: what runs in it.
+        compute: see `tamis.encoders.exported.export_graph`.
+        backend: one of `tamis.encoders.runners.PRECISIONS`.
+        decides: all that the graph depends on, as JSON.
+        states: whether it gives [texts, tokens, width].
+        typed: whether it reads token types.
+
+    Raises:
+        PrerequisiteError: the backend cannot run here.
+        ModelError: the transformer cannot be exported.
+    """
+
+    def write(folder: Path) -> None:
+        _export(encoder, transformer, compute, folder, states=states, typed=typed)
+
+    folder, keep = kept_export(decides, CARD, write)
+    graph, config = folder / GRAPH, getattr(transformer, "config", None)
+    if backend == "onnx":
+        shape = (int(getattr(config, name, 0) or 0) for name in ("num_attention_heads", "hidden_size"))
+        graph = fused_graph(graph, *shape)
+    return ExportedGraph(open_runner(graph, backend, encoder.numerics.dtype), keep, typed=typed)
+
+
+def _export(
+    encoder: Encoder, transformer: Any, compute: Callable[..., Any], folder: Path, *, states: bool, typed: bool
+) -> None:
+    before = getattr(transformer.config, "_attn_implementation", "eager")
+    if before != "eager":
+        transformer.set_attn_implementation("eager")  # the form that `fused_graph` knows
     try:
-        export_graph(states, encoder, folder / GRAPH, encoder.pad, torch.device("cpu"), states=True, typed=typed)
+        export_graph(compute, encoder, folder / GRAPH, encoder.pad, torch.device("cpu"), states=states, typed=typed)
     finally:
         if before != "eager":
             transformer.set_attn_implementation(before)
     write_json(folder / CARD, {})
 
 
-def probe_vectors(encoder: Encoder) -> NDArray[np.float32]:
-    """Return the vectors of a few texts, as queries and as documents."""
-    sides = encoder.encode_queries(PROBES), encoder.encode_passages([Passage(PROBES[1], text) for text in PROBES])
+PASSAGES = [Passage(PROBES[1], text) for text in PROBES]
+
+
+def probe_vectors(encoder: Any) -> NDArray[np.float32]:
+    """Return the dense vectors of a few texts, as queries and as documents."""
+    sides = encoder.encode_queries(PROBES), encoder.encode_passages(PASSAGES)
     return np.concatenate([side.vectors for side in sides])
 
 
-def exported_as(encoder: Encoder, export: Callable[[], None]) -> None:
-    """Call `export`, after which the encoder uses exported graphs, and check its vectors against those of before.
+def exported_as(encoder: Encoder, export: Callable[[], None], probe: Callable[[Any], NDArray[np.float32]]) -> None:
+    """Call `export`, after which the encoder uses exported graphs, and check what it computes against what it did before.
+
+    Args:
+        encoder: on the processor.
+        export: changes it.
+        probe: has it compute something.
 
     Raises:
-        ModelError: they differ by more than `TOLERANCE` allows.
+        ModelError: the numbers differ by more than `TOLERANCE` allows.
     """
-    want = probe_vectors(encoder)
+    want = probe(encoder)
     export()
-    have = probe_vectors(encoder)
+    have = probe(encoder)
     encoder.tokens = 0
     allowed = TOLERANCE[encoder.numerics.dtype] * float(np.abs(want).max(initial=0))
     if not float(np.abs(have - want).max(initial=0)) <= allowed:

@@ -16,7 +16,7 @@ from tamis.encoders.base import DenseVectors, ModelIdentity, Passage, Similarity
 from tamis.encoders.batching import Inputs, Numerics, require_finite, run_batches
 from tamis.encoders.checkpoints import checkpoint_files
 from tamis.encoders.options import BackendOptions, NumericOptions
-from tamis.encoders.states import TokenStates, exported_as, open_states
+from tamis.encoders.states import ExportedGraph, exported_as, open_states, probe_vectors
 from tamis.encoders.text import TextFormat
 from tamis.families import Address
 
@@ -51,7 +51,7 @@ class DenseTransformer(nn.Module, ABC):
         self.identity, self.numerics = identity, numerics
         self.dimensions, self.similarity = dimensions, similarity
         self.tokens = 0
-        self._graphs: dict[str, TokenStates] = {}
+        self._graphs: dict[str, ExportedGraph] = {}
 
     def transformer_of(self, side: str) -> nn.Module:
         """Return the transformer that reads a side's texts."""
@@ -109,7 +109,7 @@ class DenseTransformer(nn.Module, ABC):
         one = self.transformer_of("query") is self.transformer_of("document")
 
         def open_both() -> None:
-            found: dict[str, TokenStates] = {}
+            found: dict[str, ExportedGraph] = {}
             for side in ("document", "query"):
                 role = "" if one else side
                 if one and found:
@@ -118,7 +118,7 @@ class DenseTransformer(nn.Module, ABC):
                     found[side] = open_states(self, self.transformer_of(side), backend, role=role, typed=self.typed)
             self._graphs = found
 
-        exported_as(self, open_both)
+        exported_as(self, open_both, probe_vectors)
 
     def _compute(
         self, ids: torch.Tensor, mask: torch.Tensor | None, types: torch.Tensor | None, side: str

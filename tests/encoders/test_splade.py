@@ -303,3 +303,23 @@ def test_damaged_weights_are_found_out(tmp_path: Path, mlm: Path) -> None:
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match="not finite"):
         open_encoder(f"splade:{folder}").encode_queries(["a drum"])
+
+
+@pytest.mark.parametrize("options", ["", "?special_tokens=masked", "?pooling=sum", "?query_weights=ones"])
+def test_an_exported_graph_gives_the_same(mlm: Path, options: str, runs_alike: Callable[[str], None]) -> None:
+    runs_alike(f"splade:{mlm}{options}")
+
+
+def test_exported_graphs_of_two_models(
+    tmp_path: Path, tiny: Save, mlm: Path, runs_alike: Callable[[str], None]
+) -> None:
+    runs_alike(f"splade:{mlm}?query={save_mlm(tmp_path / 'query', tiny, seed=3, num_hidden_layers=1)}")
+
+
+def test_exports_print_nothing(
+    mlm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, caplog: Any
+) -> None:
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "exports"))
+    open_encoder(f"splade:{mlm}?backend=onnx")
+    assert capfd.readouterr().out == ""
+    assert not caplog.records
