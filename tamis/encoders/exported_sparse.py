@@ -19,14 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tamis.encoders.base import SparseVectors, Tick, no_tick
-from tamis.encoders.exported import (
-    GRAPH,
-    PROBES,
-    ExportedQueries,
-    check_export,
-    export_graph,
-    write_query_card,
-)
+from tamis.encoders.exported import GRAPH, ExportedQueries, check_export, write_query_card
+from tamis.encoders.onnx_graph import PROBES, export_graph
 from tamis.encoders.sparse_rows import Pruning, sparse_rows, stacked
 from tamis.encoders.sparse_static import bare_inputs, table_rows
 from tamis.errors import ModelError

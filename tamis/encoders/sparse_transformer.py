@@ -14,7 +14,7 @@ from torch import nn
 
 from tamis.encoders.base import ModelIdentity, Passage, SparseVectors, Tick, no_tick
 from tamis.encoders.batching import Inputs, Numerics, batches_of, pad_batch
-from tamis.encoders.exported import PROBES
+from tamis.encoders.onnx_graph import PROBES
 from tamis.encoders.sparse_rows import Pruning, sparse_rows, stacked
 from tamis.encoders.states import EXPORT_VERSION, PASSAGES, ExportedGraph, exported_as, open_graph
 from tamis.encoders.text import TextFormat, Tokenizer

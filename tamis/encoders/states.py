@@ -23,8 +23,8 @@ from torch import nn
 
 from tamis.encoders.base import ModelIdentity, Passage
 from tamis.encoders.batching import Numerics
-from tamis.encoders.exported import PROBES, export_graph
 from tamis.encoders.graphs import fused_graph, kept_export
+from tamis.encoders.onnx_graph import PROBES, export_graph
 from tamis.encoders.options import BackendOptions
 from tamis.encoders.runners import Runner, open_runner, require_options
 from tamis.errors import ModelError
@@ -127,7 +127,7 @@ def open_graph(
     Args:
         encoder: on the processor.
         transformer: what runs in it.
-        compute: see `tamis.encoders.exported.export_graph`.
+        compute: see `tamis.encoders.onnx_graph.export_graph`.
         backend: one of `tamis.encoders.runners.PRECISIONS`.
         decides: all that the graph depends on, as JSON.
         states: whether it gives [texts, tokens, width].

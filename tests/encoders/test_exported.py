@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tamis.encoders.exported import CARD, GRAPH, WEIGHTS, ExportedEncoder, export_query_encoder
+from tamis.encoders.exported import CARD, GRAPH, ExportedEncoder, export_query_encoder
+from tamis.encoders.onnx_graph import WEIGHTS
 from tamis.encoders.registry import open_encoder
 from tamis.errors import ModelError
 

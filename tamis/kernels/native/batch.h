@@ -30,7 +30,6 @@ struct batch {
 
 /* Workspaces are taken from and returned to *pool. 0, or -1 when memory ran out (results are then freed). */
 int search_batch(struct batch *batch, struct workspace **pool);
-void free_workspaces(struct workspace *pool);
 void free_matches(struct matches *results, int64_t n);
 
 #endif

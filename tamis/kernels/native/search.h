@@ -4,6 +4,7 @@
 
 #include "postings.h"
 #include "topk.h"
+#include "workspace.h"
 
 #define MAX_COUNTED_TERMS 65535 /* overlap counters are 16 bits wide */
 
@@ -30,18 +31,6 @@ struct matches {
     int partial;
 };
 
-/* Memory that queries reuse; the accumulators are clean between queries. */
-struct workspace {
-    struct workspace *next;
-    float *sums;      /* WINDOW_SIZE, clean is -0.0 */
-    uint8_t *bounds;  /* WINDOW_SIZE, clean is 0 */
-    uint16_t *counts; /* WINDOW_SIZE, clean is 0 */
-    uint8_t mask[WINDOW_SIZE / 8];
-    uint16_t candidates[WINDOW_SIZE];
-    float scores[WINDOW_SIZE];
-    struct arena { void *memory; int64_t size; } keys, cursors, tables, small_tables, terms, exact;
-};
-
 /* 0, or -1 when memory ran out. *matches is malloc'ed. */
 typedef int search_function(const struct postings *, const struct query *, struct workspace *, struct matches *);
 search_function search_baseline, search_avx2, search_avx512;
@@ -52,7 +41,5 @@ typedef int score_function(const struct postings *, const struct query *, struct
 score_function score_baseline, score_avx2, score_avx512;
 
 int64_t monotonic_nanoseconds(void);
-void *grow(struct arena *arena, int64_t size); /* NULL when memory ran out; the contents are lost */
-void *grow_kept(struct arena *arena, int64_t used, int64_t size); /* the first `used` bytes stay */
 
 #endif
