@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,17 +80,25 @@ def test_interrupt(resumable, said, capsys):
     assert capsys.readouterr().err == said
 
 
-def test_a_signal_is_answered_at_once_and_its_handler_goes_away(capfd):
-    before = signal.getsignal(signal.SIGINT)
-    session = Session("test")
-    session.resumable = True
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        assert run(session, lambda: os.kill(os.getpid(), signal.SIGINT)) == 130
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert "stopping" in capfd.readouterr().err
+INTERRUPTED = """
+import os, signal
+from tamis.cli.command import run
+from tamis.cli.session import Session
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+session = Session("test")
+session.resumable = True
+code = run(session, lambda: os.kill(os.getpid(), signal.SIGINT))
+print(code, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def test_a_signal_is_answered_at_once_and_its_handler_goes_away():
+    # in a process of its own: this one may hold a virtual machine, which has opinions on signals
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert done.stdout == "130 True\n"
+    assert "stopping" in done.stderr
+    assert done.returncode == 0
 
 
 def test_a_reader_who_leaves_is_no_failure(built):
