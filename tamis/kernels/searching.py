@@ -84,9 +84,9 @@ def search(
             documents that it saw, marked as partial. None: no limit.
         rounding: how a document's contributions are summed: ``each`` addition in float32, in the order of the query; or in
             float64, rounded to float32 ``once``, as Lucene does (once a group, and then the groups, where the queries have
-            groups). ``units`` proposes candidates in half the time: contributions are whole numbers, of which the largest sum
-            that there can be has about 255, and at least 1, and so are the scores. (Queries of more than 64 terms, or with
-            contributions below zero, are summed as ``each``.)
+            groups). ``units`` proposes candidates in two thirds of the time: contributions are whole numbers, of which the
+            largest sum that there can be has about 255, and at least 1, and so are the scores. (Queries of more than 64 terms,
+            or with contributions below zero, are summed as ``each``.)
 
     Raises:
         UsageError: an argument is out of range or does not fit the postings.
@@ -166,7 +166,7 @@ def score(
 ) -> NDArray[np.float32]:
     """Return the scores of given documents, float32 [docs]: those that a search would give, 0 where no term is held.
 
-    With `rows` a document is read where it lies, and not looked for in every list of postings: some ten times as fast for
+    With `rows` a document is read where it lies, and not looked for in every list of postings: some eight times as fast for
     queries whose terms ascend and that are rounded at each addition. Other queries are scored by postings all the same.
 
     Args:
